@@ -49,9 +49,12 @@ def on_grid(
     open_at: pd.DatetimeIndex,  # any times, UTC
     interval: Interval,  # the grid's step
 ) -> np.ndarray:  # bool, one a time
-    "Whether each time is a multiple of `interval` since 1970."
-    step = interval.seconds * 1_000_000_000
-    return open_at.as_unit("ns").asi8 % step == 0
+    "Whether each time, to the second, is a multiple of `interval` since 1970."
+    return _seconds(open_at) % interval.seconds == 0
+
+
+def _seconds(open_at: pd.DatetimeIndex) -> np.ndarray:
+    return open_at.as_unit("ns").asi8 // 1_000_000_000
 
 
 def grid(
@@ -273,9 +276,11 @@ def bars_from_rows(
 ) -> pd.DataFrame:  # a bar table, not yet validated
     "An exchange's rows as a bar table: the contract's columns, as floats, by open time."
     stamps = np.asarray(open_at, dtype=np.int64)
-    for row, stamp in enumerate(stamps):
-        if not EPOCH[0].timestamp() <= stamp / _PER_SECOND[unit] < EPOCH[1].timestamp():
-            raise BarError(f"row {row}: found the time {stamp} in {time_unit(stamp)}, expected {unit}")
+    earliest, latest = (int(edge.timestamp()) * _PER_SECOND[unit] for edge in EPOCH)
+    wrong = np.flatnonzero((stamps < earliest) | (stamps >= latest))
+    if wrong.size:
+        row, stamp = wrong[0], stamps[wrong[0]]
+        raise BarError(f"row {row}: found the time {stamp} in {time_unit(stamp)}, expected {unit}")
     index = pd.DatetimeIndex(pd.to_datetime(stamps, unit=unit, utc=True), name="open_at").as_unit("ns")
     missing = [name for name in kind_of(kind).names if name not in rows]
     if missing:
@@ -288,9 +293,8 @@ def gaps(
     interval: Interval,  # the grid
 ) -> pd.DataFrame:  # first_missing, last_missing, n_bars; a row a gap
     "Every run of missing bars between the first and the last of `open_at`."
-    times = open_at[on_grid(open_at, interval)]
-    step = interval.seconds * 1_000_000_000
-    n_missing = np.diff(times.as_unit("ns").asi8) // step - 1
+    times = open_at[on_grid(open_at, interval)].floor("s")
+    n_missing = np.diff(_seconds(times)) // interval.seconds - 1
     before = np.flatnonzero(n_missing > 0)
     return pd.DataFrame(
         {

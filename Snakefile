@@ -1,0 +1,77 @@
+# The book: what depends on what. Which page is stale, its key knows; how a page is run, the runner knows.
+import sys
+from pathlib import Path
+
+from lstm_market.book.chapters import Chapter, chapters, find_root, lessons, modules_behind, run_parameters
+from lstm_market.book.provenance import profile_overrides
+from lstm_market.book.runner import page_key
+
+ROOT = find_root(Path(workflow.basedir))
+PROFILE = config.get("profile", "quick")
+BUILD = f"build/{PROFILE}"
+PYTHON = sys.executable
+COMMAND = "{PYTHON:q} -m lstm_market.book.cli"
+CHAPTERS, LESSONS = chapters(ROOT), lessons(ROOT)
+
+
+def market_files():
+    "The files whose change makes every chapter stale."
+    if PROFILE == "quick":
+        return [f"{BUILD}/market/manifest.json"]
+    folder = Path(config.get("data", "data"))
+    manifest = folder / "manifest.json"
+    return [str(manifest)] if manifest.exists() else sorted(map(str, folder.glob("*.parquet")))
+
+
+def key(wildcards):
+    "What a page is made of."
+    if wildcards.name in LESSONS:
+        return page_key(ROOT, LESSONS[wildcards.name])
+    chapter = CHAPTERS[wildcards.name]
+    return page_key(ROOT, chapter, run_parameters(chapter, profile_overrides(ROOT, PROFILE, chapter)))
+
+
+rule book:
+    input:
+        expand(f"{BUILD}/pages/{{name}}", name=[*CHAPTERS, *LESSONS]),
+        readme="README.md",
+    output:
+        f"{BUILD}/book/index.html",
+    params:
+        key=modules_behind(ROOT, ["import lstm_market.book.pages"]),
+    shell:
+        COMMAND + " pages --profile {PROFILE}"
+
+
+rule market:
+    output:
+        f"{BUILD}/market/manifest.json",
+    params:
+        key=modules_behind(ROOT, ["import lstm_market.data.synth, lstm_market.data.store"]),
+    shell:
+        COMMAND + " simulate --bars 300000 --seed 7 --out {BUILD}/market"
+
+
+rule chapter:
+    input:
+        market_files(),
+    output:
+        directory(f"{BUILD}/pages/{{name}}"),
+    wildcard_constraints:
+        name="B[^/]+",
+    params:
+        key=key,
+        data=str(Path(market_files()[0]).parent),
+    shell:
+        COMMAND + " page {wildcards.name} --profile {PROFILE} --data {params.data:q} --out {output:q}"
+
+
+rule lesson:
+    output:
+        directory(f"{BUILD}/pages/{{name}}"),
+    wildcard_constraints:
+        name="[0-9][^/]+",
+    params:
+        key=key,
+    shell:
+        COMMAND + " page {wildcards.name} --out {output:q}"
