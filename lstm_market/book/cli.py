@@ -382,6 +382,6 @@ def bench(
             rows.append({"bench": name} | measure(bench_called(name)).row)
     _show(rows, as_json, "nothing to measure")
 
-# %% ../../nbs/55_book.cli.ipynb #67238050
-if __name__ == "__main__":
+# %% ../../nbs/55_book.cli.ipynb #0160ca36
+if __name__ == "__main__" and "get_ipython" not in globals():
     main()
