@@ -22,7 +22,7 @@ reproduce: setup ## run the book on the simulated market and make its pages
 	@$(python) -m lstm_market.book.cli reproduce
 
 test: setup ## run every test; the last line counts them
-	@$(python) -m pytest -n 2 -q
+	@$(python) tests/run.py
 
 lab: setup ## open the notebooks in JupyterLab
 	@cd nbs && ../$(python) -m jupyterlab $$(test "$$(id -u)" != 0 || echo --allow-root) $(LAB)

@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).resolve().parent
+LICENSES = {"apache2": "Apache-2.0"}
 STATUS = {"1": "Planning", "2": "Pre-Alpha", "3": "Alpha", "4": "Beta", "5": "Production/Stable"}
 
 
@@ -34,7 +35,7 @@ setup(
     author_email=told["author_email"],
     url=told["git_url"],
     keywords=told["keywords"].split(),
-    license_expression="Apache-2.0",
+    license_expression=LICENSES[told["license"]],
     classifiers=[
         f"Development Status :: {told['status']} - {STATUS[told['status']]}",
         f"Intended Audience :: {told['audience']}",

@@ -40,7 +40,7 @@ BROKEN = re.compile(
     r"|confirming the ssl certificate|CERTIFICATE_VERIFY_FAILED"
 )
 UNREACHABLE = "the package index cannot be reached"
-MISSING = re.compile(r"No matching distribution found for (\S+)")
+MISSING = re.compile(r"No matching distribution found for (\S+)|requested \(constraint\) (\S+)")
 
 
 class Fault(Exception):
@@ -186,9 +186,7 @@ def explain(
         return f"{UNREACHABLE} while {doing}; check the network, then `make setup` goes on"
     if missing := MISSING.search(text):
         python = f"Python {sys.version_info[0]}.{sys.version_info[1]} on this machine"
-        return f"the package index offers no {missing[1]} for {python}"
-    if "ResolutionImpossible" in text:
-        return "constraints.txt contradicts settings.ini; a maintainer runs `make constraints`"
+        return f"the package index offers no {missing[1] or missing[2]} that suits {python}"
     errors = [line for line in text.splitlines() if line.startswith(("ERROR:", "error:", "Error:"))]
     last = (errors or text.strip().splitlines() or ["it said nothing"])[-1]
     return f"{doing} failed: {last.removeprefix('ERROR:').strip()}"
@@ -258,7 +256,8 @@ def make_venv() -> None:
         if not (VENV / "pyvenv.cfg").exists() and any(VENV.rglob("*.*")):
             raise Fault(f"{VENV} is no virtual environment; move it away first")
         shutil.rmtree(VENV)
-    run([base, "-m", "venv", str(VENV)], "making .venv")
+    run([base, "-m", "venv", "--without-pip", str(VENV)], "making .venv")
+    run([str(PYTHON), "-m", "ensurepip", "--default-pip"], "making .venv")
 
 
 def site_packages() -> Path:
@@ -344,9 +343,8 @@ class Progress:
 def packages() -> None:
     "Install the project and all it needs, as pinned."
     pins = (ROOT / "constraints.txt").read_text(encoding="utf-8")
-    extras = re.findall(r"(?m)^(\w+)_requirements\s*=", (ROOT / "settings.ini").read_text("utf-8"))
-    what = ["-c", "constraints.txt", "-e", f".[{','.join(extras)}]"]
-    command = pip("install", "--no-build-isolation", *what)
+    what = ["--no-build-isolation", "-c", "constraints.txt", "-e", ".[dev,docs]"]
+    command = pip("install", *what)
     progress = Progress(len(re.findall(r"(?m)^[a-z0-9].*==", pins)))
     try:
         run(command, "installing packages", progress)

@@ -83,7 +83,9 @@ def _simulating() -> Iterator[tuple]:
 
 # %% ../../nbs/54_book.bench.ipynb #d16cd618
 def _stored_interest(folder: Path) -> tuple[Store, Series]:
-    times = pd.date_range("2017-08-17", periods=N_BARS, freq="15min", tz="UTC", name="open_at", unit="ns")
+    times = pd.date_range(
+        "2017-08-17", periods=N_BARS, freq="15min", tz="UTC", name="open_at", unit="ns"
+    )
     level = np.random.default_rng(7).lognormal(size=N_BARS)
     series = Series("simulated", "BTCUSDT", "open-interest", "15m")
     store = Store(folder)
@@ -99,7 +101,9 @@ def _reading() -> Iterator[tuple]:
         path = store.path(series)
 
         def whole() -> pd.DataFrame:
-            return pd.read_parquet(path).set_index("open_at")["open_interest"].loc[span[0] : span[1]]
+            return (
+                pd.read_parquet(path).set_index("open_at")["open_interest"].loc[span[0] : span[1]]
+            )
 
         yield lambda: store.read(series, ["open_interest"], *span), whole
 

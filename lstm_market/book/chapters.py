@@ -62,7 +62,11 @@ class Chapter:
     @property
     def title(self) -> str:
         "The first heading."
-        heads = [s.splitlines()[0] for kind, s, _ in self.cells if kind == "markdown" and s.startswith("# ")]
+        heads = [
+            s.splitlines()[0]
+            for kind, s, _ in self.cells
+            if kind == "markdown" and s.startswith("# ")
+        ]
         return heads[0][2:].strip() if heads else self.name
 
     @property
@@ -77,7 +81,10 @@ class Chapter:
 
 # %% ../../nbs/50_book.chapters.ipynb #846310d2
 def _statements(source: str) -> list[ast.stmt]:
-    lines = ["pass" if line.lstrip()[:1] in "%!" and line.strip() else line for line in source.splitlines()]
+    lines = [
+        "pass" if line.lstrip()[:1] in "%!" and line.strip() else line
+        for line in source.splitlines()
+    ]
     return ast.parse("\n".join(lines)).body
 
 
@@ -94,7 +101,9 @@ def declared_parameters(
     chapter: Chapter,  # a chapter
 ) -> dict[str, object]:  # by name, in order
     "The parameters that `chapter` declares, with their defaults."
-    cells = [source for kind, source, tags in chapter.cells if kind == "code" and "parameters" in tags]
+    cells = [
+        source for kind, source, tags in chapter.cells if kind == "code" and "parameters" in tags
+    ]
     if len(cells) > 1:
         raise BookError(f"{chapter.name} has {len(cells)} cells tagged parameters, expected one")
     return dict(_literal(chapter, line) for source in cells for line in _statements(source))
@@ -126,7 +135,9 @@ def run_parameters(
         again = sorted(_stored_names(source) & set(declared))
         if again:
             line = source.strip().splitlines()[0]
-            raise BookError(f"{chapter.name}: the cell `{line}` assigns the parameter {again[0]} again")
+            raise BookError(
+                f"{chapter.name}: the cell `{line}` assigns the parameter {again[0]} again"
+            )
     return declared | overrides
 
 # %% ../../nbs/50_book.chapters.ipynb #1d2d7309
@@ -143,7 +154,9 @@ def _imports(
             names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-    return {name for name in names if name.startswith("lstm_market.") and _file(root, name).is_file()}
+    return {
+        name for name in names if name.startswith("lstm_market.") and _file(root, name).is_file()
+    }
 
 
 def _file(root: Path, module: str) -> Path:

@@ -93,9 +93,13 @@ def _table(rows: list[dict]) -> Table:
 @app.command()
 def simulate(
     out: Annotated[Path, typer.Option(help="The store to write to.")],
-    bars: Annotated[int, typer.Option(help="Quarter-hours of spot candles, outages included.")] = 300_000,
+    bars: Annotated[
+        int, typer.Option(help="Quarter-hours of spot candles, outages included.")
+    ] = 300_000,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal bytes.")] = 7,
-    signal: Annotated[float, typer.Option(help="Strength of the planted signal, 0 for none.")] = 0.05,
+    signal: Annotated[
+        float, typer.Option(help="Strength of the planted signal, 0 for none.")
+    ] = 0.05,
 ) -> None:
     "Write a simulated market: candles, open interest, long/short ratio and funding."
     from lstm_market.data.bars import Interval
@@ -110,7 +114,9 @@ def simulate(
             try:
                 store.append(series, rows, fetched_at=clock)
             except StoreError as error:
-                raise StoreError(f"{out} holds another market ({error}); choose another --out") from None
+                raise StoreError(
+                    f"{out} holds another market ({error}); choose another --out"
+                ) from None
     _out.print(f"wrote {len(store.series())} series to {out}")
 
 # %% ../../nbs/55_book.cli.ipynb #16640f8b
@@ -127,12 +133,18 @@ def ls(data_dir: DataDir, as_json: AsJson = False) -> None:
     for series in store.series():
         try:
             about = describe(series, store.read(series, []).index)
-            about |= {edge: (about[edge] or "")[:16].replace("T", " ") for edge in ("first", "last")}
+            about |= {
+                edge: (about[edge] or "")[:16].replace("T", " ") for edge in ("first", "last")
+            }
         except ValueError as error:
             rows.append({"series": str(series), "note": str(error)})
             continue
         rows.append({"series": str(series)} | {key: about[key] for key in _LISTED})
-    _show([dict.fromkeys(("series", *_LISTED, "note"), "") | row for row in rows], as_json, "nothing there")
+    _show(
+        [dict.fromkeys(("series", *_LISTED, "note"), "") | row for row in rows],
+        as_json,
+        "nothing there",
+    )
 
 
 @store_app.command()
@@ -149,11 +161,13 @@ def check(data_dir: DataDir, as_json: AsJson = False) -> None:
 @app.command()
 def verify(
     files: Annotated[list[Path], typer.Argument(help="Figures (PNG) or results (JSON).")],
-    data: Annotated[Path | None, typer.Option(help="The data folder; build/quick/market for quick.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="The data folder; build/quick/market for quick.")
+    ] = None,
     skip: Annotated[str, typer.Option(help="Parts not to compare: data,versions.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    "Say whether the present data, code and parameters would give a figure, and if not, what changed."
+    "Say whether the present data, code and parameters would give a figure, or what changed."
     from lstm_market.book.chapters import find_root
     from lstm_market.book.provenance import PARTS, read_record, verify_record
 
@@ -166,7 +180,9 @@ def verify(
         market = root / "build" / "quick" / "market"
         folder = data or (market if record["profile"] == "quick" and market.exists() else None)
         found = [f for f in verify_record(root, record, folder) if f.part not in skipped]
-        rows += [{"file": str(path), "part": f.part, "state": f.state, "detail": f.detail} for f in found]
+        rows += [
+            {"file": str(path), "part": f.part, "state": f.state, "detail": f.detail} for f in found
+        ]
     _show(rows, as_json, "nothing to compare")
     if any(row["state"] != "same" for row in rows):
         raise typer.Exit(1)
@@ -213,7 +229,11 @@ def watch(
 ) -> int:  # the process's exit code
     "Show how far every running page is until the process ends."
     began, bars = time.time() - 1, {}
-    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}")
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+    )
     with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
         progress.add_task("the book", total=None)
         while True:
@@ -224,7 +244,9 @@ def watch(
                 fresh = done == total and not progress.tasks[bars[name]].finished
                 progress.update(bars[name], completed=done)
                 if fresh and not console.is_terminal:
-                    console.print(f"{name}: {total} cells, {time.time() - began:.0f} s after the start")
+                    console.print(
+                        f"{name}: {total} cells, {time.time() - began:.0f} s after the start"
+                    )
             if code is not None:
                 return code
             time.sleep(0.2)
@@ -238,8 +260,23 @@ def snakemake_command(
     targets: list[str],  # what to make, the whole book if empty
 ) -> list[str]:
     "The command line that makes a book."
-    files = ["--snakefile", str(root / "Snakefile"), "--directory", str(root), "--cores", str(cores)]
-    when = ["--rerun-triggers", "mtime", "params", "input", "--rerun-incomplete", "--nolock", "--keep-going"]
+    files = [
+        "--snakefile",
+        str(root / "Snakefile"),
+        "--directory",
+        str(root),
+        "--cores",
+        str(cores),
+    ]
+    when = [
+        "--rerun-triggers",
+        "mtime",
+        "params",
+        "input",
+        "--rerun-incomplete",
+        "--nolock",
+        "--keep-going",
+    ]
     config = ["--config", f"profile={profile}", *([f"data={data.absolute()}"] if data else [])]
     return [sys.executable, "-m", "snakemake", *files, *when, *config, "--", *targets]
 
@@ -273,7 +310,8 @@ def _explain(build: Path, since: float) -> None:
     if not failed:
         log = (build / "snakemake.log").read_text().strip().splitlines()
         print("\n".join(log[-20:]), file=sys.stderr)
-    print(f"lstm-market: the book is not finished; all that was said is in {build}/snakemake.log", file=sys.stderr)
+    log = build / "snakemake.log"
+    print(f"lstm-market: the book is not finished; {log} has all the words", file=sys.stderr)
 
 
 def run_book(
@@ -304,9 +342,13 @@ def run_book(
 # %% ../../nbs/55_book.cli.ipynb #060ccdae
 @app.command()
 def reproduce(
-    chapters: Annotated[list[str] | None, typer.Argument(help="Only these, as B01; all if none.")] = None,
+    chapters: Annotated[
+        list[str] | None, typer.Argument(help="Only these, as B01; all if none.")
+    ] = None,
     profile: Profile = "quick",
-    data: Annotated[Path | None, typer.Option(help="Data for the full profile; data/ if not given.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Data for the full profile; data/ if not given.")
+    ] = None,
     cores: Annotated[int, typer.Option(help="Pages at a time.")] = os.cpu_count() or 1,
     dry_run: Annotated[bool, typer.Option(help="Say what would run, and why.")] = False,
 ) -> None:
@@ -317,7 +359,9 @@ def reproduce(
     _ready(root, profile, data, cores)
     command = snakemake_command(root, profile, data, cores, _targets(root, profile, chapters or []))
     if dry_run:
-        raise typer.Exit(subprocess.run([*command[:3], "--dry-run", *command[3:]], cwd=root).returncode)
+        raise typer.Exit(
+            subprocess.run([*command[:3], "--dry-run", *command[3:]], cwd=root).returncode
+        )
     run_book(root, root / "build" / profile, command)
     made = f"build/{profile}/pages" if chapters else f"build/{profile}/book/index.html"
     _out.print(f"finished in {time.time() - began:.0f} s; open {made}")
@@ -331,7 +375,9 @@ def pages(profile: Profile = "quick") -> None:
 
     root = find_root()
     build = root / "build" / profile
-    made = {name: build / "pages" / name / "page.ipynb" for name in (*chapters(root), *lessons(root))}
+    made = {
+        name: build / "pages" / name / "page.ipynb" for name in (*chapters(root), *lessons(root))
+    }
     missing = [name for name, path in made.items() if not path.exists()]
     if missing:
         raise BookError(f"{', '.join(missing)} has not been run; `lstm-market reproduce` runs it")
@@ -353,7 +399,9 @@ def readme() -> None:
 
 @app.command()
 def publish(
-    data: Annotated[Path, typer.Option(help="The data folder that the published figures are made from.")],
+    data: Annotated[
+        Path, typer.Option(help="The data folder that the published figures are made from.")
+    ],
     cores: Annotated[int, typer.Option(help="Pages at a time.")] = os.cpu_count() or 1,
 ) -> None:
     "Run the full profile and put chapters, images, results and README into the repository."

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Cell', 'read_cell', 'is_shown', 'one_line', 'plain', 'drawn', 'output_html', 'fence', 'code_block', 'answers',
-           'prose', 'linked', 'Links', 'Page', 'opening', 'masthead', 'foot', 'read_page']
+           'formula', 'prose', 'linked', 'Links', 'Page', 'opening', 'masthead', 'foot', 'read_page']
 
 # %% ../../nbs/53_book.leaves.ipynb #1948aaa6
 import base64
@@ -145,15 +145,52 @@ def answers(
     blocks = [f'<div class="output" data-search-exclude>{one_line(s)}</div>' for s in shown if s]
     return blocks, figures
 
-# %% ../../nbs/53_book.leaves.ipynb #27030605
+# %% ../../nbs/53_book.leaves.ipynb #104bd7d0
+_FORMULA = re.compile(r"\$\$(.+?)\$\$|\$(?!\s)([^$`]+?)(?<!\s)\$(?!\d)", re.S)
+
+
+def formula(
+    tex: str,  # what stands between the dollars
+    name: str,  # the page, for the error
+    is_block: bool = False,  # whether it stands on a line of its own
+) -> str:  # MathML
+    "A formula as browsers draw it, without `\\big` and its kin: MathML sizes by itself."
+    from docutils.utils.math.latex2mathml import tex2mathml
+
+    plainer = re.sub(r"\\[bB]igg?[lrm]?(?![a-zA-Z])", "", tex)
+    plainer = re.sub(r"(\\[td]?frac)\s*(\d)\s*(\d)", r"\1{\2}{\3}", plainer)
+    try:
+        return tex2mathml(plainer, as_block=is_block)
+    except Exception as error:
+        raise ValueError(f"{name}: the formula `{tex}` cannot be read: {error}") from None
+
+
+def _parser(name: str):
+    from markdown_it import MarkdownIt
+
+    def found(state, silent: bool) -> bool:
+        match = _FORMULA.match(state.src, state.pos)
+        if match and not silent:
+            state.push("formula", "math", 0).meta = {"tex": match[1] or match[2], "block": match[1]}
+        state.pos = match.end() if match else state.pos
+        return bool(match)
+
+    def rendered(_renderer, tokens, at: int, _options, _env) -> str:
+        return formula(tokens[at].meta["tex"].strip(), name, bool(tokens[at].meta["block"]))
+
+    parser = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    parser.inline.ruler.before("escape", "formula", found)
+    parser.add_render_rule("formula", rendered)
+    return parser
+
+# %% ../../nbs/53_book.leaves.ipynb #b1f821a7
 def prose(
     text: str,  # Markdown as Jupyter reads it
+    name: str,  # the page, for errors
     link: Callable[[str, str], str | None],  # attribute and address to the new address, or none
 ) -> str:  # Markdown as mkdocs reads it
     "Prose with its headings and fences kept and all else as finished HTML."
-    from markdown_it import MarkdownIt
-
-    parser = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    parser = _parser(name)
     blocks, block = [], []
     for token in parser.parse(text):
         block.append(token)
@@ -282,7 +319,7 @@ def read_page(
     for cell in cells:
         source = rest if cell.source is above else cell.source
         if cell.kind == "markdown":
-            blocks.append(prose(source, link))
+            blocks.append(prose(source, name, link))
             continue
         shown, drawings = answers(cell, name, len(figures))
         blocks += [code_block(cell), *shown]

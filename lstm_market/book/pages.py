@@ -56,6 +56,7 @@ PAGE_STYLE = """
 .md-typeset .summary { font-size: 1rem; font-style: italic; line-height: 1.45;
   color: var(--md-default-fg-color--light); margin: 0 0 1.6rem; }
 .md-typeset img { max-width: 100%; height: auto; }
+.md-typeset p:has(> math[display="block"]) { overflow-x: auto; }
 .md-typeset .foot { border-top: 1px solid var(--line); margin-top: 3rem; padding-top: .6rem;
   max-width: none;
   font-family: var(--md-text-font-family); font-size: .6rem;
@@ -70,6 +71,7 @@ CELL_STYLE = """
 .md-typeset .highlight { margin: 1em 0 .5em; }
 .md-typeset .highlight code { font-size: .64rem; line-height: 1.6; }
 .md-typeset .exported { position: relative; }
+.md-typeset .exported code { padding-bottom: 1.2rem; }
 .md-typeset .exported > pre { border-left: 2px solid var(--md-accent-fg-color); }
 .md-typeset .exported::after { content: "exported"; position: absolute; right: .6rem; bottom: .3rem;
   font-size: .55rem; color: var(--md-default-fg-color--light); pointer-events: none; }
@@ -171,10 +173,10 @@ def front_page(
     "The README as the front page, with the chapters after its first words."
     title, summary, rest = opening(readme, "README.md")
     first, *others = re.split(r"(?m)^(?=## )", rest, maxsplit=1)
-    blocks = [masthead("", title, summary), prose(first, link)]
+    blocks = [masthead("", title, summary), prose(first, "README.md", link)]
     if chapters:
         blocks += ["## The book", cards(chapters)]
-    blocks += [prose(other, link) for other in others]
+    blocks += [prose(other, "README.md", link) for other in others]
     return Page("index", "", title, summary, "\n\n".join(blocks))
 
 # %% ../../nbs/53_book.pages.ipynb #1bd93f97
@@ -277,7 +279,7 @@ def _write(folder: Path, files: dict[str, str | bytes]) -> None:
 # %% ../../nbs/53_book.pages.ipynb #6f8a56ad
 def need_docs_extra() -> None:
     "Refuse, in words, to go on without the documentation tools."
-    for name in ("mkdocs", "material", "pymdownx", "markdown_it"):
+    for name in ("mkdocs", "material", "pymdownx", "markdown_it", "docutils"):
         try:
             importlib.import_module(name)
         except ImportError:

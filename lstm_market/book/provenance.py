@@ -20,8 +20,15 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .chapters import BookError, Chapter, find_chapter, find_root, modules_behind
-from .chapters import run_parameters, short_hash
+from lstm_market.book.chapters import (
+    BookError,
+    Chapter,
+    find_chapter,
+    find_root,
+    modules_behind,
+    run_parameters,
+    short_hash,
+)
 from ..data.store import PlainFolder, Series, Store, atomic_path, open_store
 
 # %% ../../nbs/51_book.provenance.ipynb #328f655d
@@ -82,7 +89,9 @@ def footer(
     short = {part: short_hash(json.dumps(record[part], sort_keys=True))[:7] for part in PARTS}
     version = record["versions"].get("lstm_market")
     hashes = f"data {short['data']} · code {short['code']} · parameters {short['parameters']}"
-    return f"{record['chapter']} · {record['profile']} · {hashes} · seed {record['seed']} · v{version}"
+    return (
+        f"{record['chapter']} · {record['profile']} · {hashes} · seed {record['seed']} · v{version}"
+    )
 
 # %% ../../nbs/51_book.provenance.ipynb #93159066
 def _png_texts(path: Path) -> dict[str, str]:
@@ -125,7 +134,9 @@ class SavedFigure:
     path: Path
     width: int
 
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> tuple[dict, dict]:
+    def _repr_mimebundle_(
+        self, include: object = None, exclude: object = None
+    ) -> tuple[dict, dict]:
         image = base64.b64encode(self.path.read_bytes()).decode()
         return {"image/png": image}, {"image/png": {"width": self.width}}
 
@@ -139,7 +150,9 @@ def save_figure(
     strip = 0.16 / figure.get_figheight()
     if figure.get_layout_engine() is not None:
         figure.get_layout_engine().set(rect=(0, strip, 1, 1 - strip))
-    figure.text(0.995, strip / 4, footer(record), ha="right", va="bottom", fontsize=5.5, color="0.45")
+    figure.text(
+        0.995, strip / 4, footer(record), ha="right", va="bottom", fontsize=5.5, color="0.45"
+    )
     with atomic_path(path) as draft:
         said = {"provenance": json.dumps(record), "Software": None}
         figure.savefig(draft, format="png", dpi=160, metadata=said)
@@ -235,7 +248,9 @@ def verify_record(
     now = make_record(root, chapter, record["profile"], parameters, data)
     findings = []
     for part in PARTS:
-        then_part, now_part = ({part: r[part]} if part == "seed" else r[part] for r in (record, now))
+        then_part, now_part = (
+            {part: r[part]} if part == "seed" else r[part] for r in (record, now)
+        )
         detail = _differences(then_part, now_part)
         state = "changed" if detail else "same"
         findings.append(Finding(part, state, detail))

@@ -43,7 +43,11 @@ def kernel_environment(
 ) -> dict[str, str]:  # variables to set before the kernel starts
     "What a page's kernel finds in its environment."
     fixed = {"PYTHONHASHSEED": str(seed), "TF_DETERMINISTIC_OPS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
-    place = {"LSTM_MARKET_OUT": str(out), "LSTM_MARKET_PROFILE": profile, "JUPYTER_PREFER_ENV_PATH": "1"}
+    place = {
+        "LSTM_MARKET_OUT": str(out),
+        "LSTM_MARKET_PROFILE": profile,
+        "JUPYTER_PREFER_ENV_PATH": "1",
+    }
     return dict.fromkeys(_THREADS, str(threads)) | fixed | place
 
 

@@ -25,11 +25,19 @@ class Interval:
     name: str
 
     def __post_init__(self) -> None:
-        found = re.fullmatch(r"([1-9]\d{0,3})([mhd])", self.name) if isinstance(self.name, str) else None
+        found = (
+            re.fullmatch(r"([1-9]\d{0,3})([mhd])", self.name)
+            if isinstance(self.name, str)
+            else None
+        )
         if not found:
-            raise ValueError(f"an interval is a count and one of m, h, d, like 15m; not {self.name!r}")
+            raise ValueError(
+                f"an interval is a count and one of m, h, d, like 15m; not {self.name!r}"
+            )
         if self.seconds < 86400 and 86400 % self.seconds:
-            raise ValueError(f"an interval must divide a day or be whole days; {self.name!r} does not")
+            raise ValueError(
+                f"an interval must divide a day or be whole days; {self.name!r} does not"
+            )
 
     @property
     def seconds(self) -> int:
@@ -113,7 +121,9 @@ KINDS = {
             "share of accounts that are net long, and net short",
             (Column("long_share", "share", high=1.0), Column("short_share", "share", high=1.0)),
         ),
-        Kind("funding", "rate paid by longs to shorts", (Column("funding_rate", "share", -1.0, 1.0),)),
+        Kind(
+            "funding", "rate paid by longs to shorts", (Column("funding_rate", "share", -1.0, 1.0),)
+        ),
     )
 }
 
@@ -189,14 +199,18 @@ def time_problems(
     open_at = bars.index
     outside = (open_at < EPOCH[0]) | (open_at >= EPOCH[1])
     if outside.any():
-        expected = "a time between 2009 and 2100; were seconds or microseconds read as milliseconds?"
+        expected = (
+            "a time between 2009 and 2100; were seconds or microseconds read as milliseconds?"
+        )
         yield from _rows(bars, outside, "this time", expected)
         return
     step = np.diff(open_at.as_unit("ns").asi8, prepend=np.iinfo(np.int64).min // 2)
     yield from _rows(bars, step == 0, "a second row for this time", "one row a time")
     yield from _rows(bars, step < 0, "an earlier time than the row before", "rows in order of time")
     if not off_grid:
-        yield from _rows(bars, ~on_grid(open_at, interval), "a time off the grid", f"a multiple of {interval}")
+        yield from _rows(
+            bars, ~on_grid(open_at, interval), "a time off the grid", f"a multiple of {interval}"
+        )
 
 # %% ../../nbs/10_data.bars.ipynb #ff6cea90
 def value_problems(
@@ -219,7 +233,9 @@ def value_problems(
 def _candle_problems(bars: pd.DataFrame) -> Iterator[Problem]:
     price = {name: bars[name].to_numpy() for name in ("open", "high", "low", "close")}
     too_low = price["high"] < np.maximum(np.maximum(price["open"], price["close"]), price["low"])
-    yield from _rows(bars, too_low, "high = {}", "high at or above open, low and close", price["high"])
+    yield from _rows(
+        bars, too_low, "high = {}", "high at or above open, low and close", price["high"]
+    )
     too_high = price["low"] > np.minimum(price["open"], price["close"])
     yield from _rows(bars, too_high, "low = {}", "low at or below open and close", price["low"])
     taker, volume = bars["taker_buy_base_asset_volume"].to_numpy(), bars["volume"].to_numpy()
@@ -281,7 +297,9 @@ def bars_from_rows(
     if wrong.size:
         row, stamp = wrong[0], stamps[wrong[0]]
         raise BarError(f"row {row}: found the time {stamp} in {time_unit(stamp)}, expected {unit}")
-    index = pd.DatetimeIndex(pd.to_datetime(stamps, unit=unit, utc=True), name="open_at").as_unit("ns")
+    index = pd.DatetimeIndex(pd.to_datetime(stamps, unit=unit, utc=True), name="open_at").as_unit(
+        "ns"
+    )
     missing = [name for name in kind_of(kind).names if name not in rows]
     if missing:
         raise BarError(f"{kind}: found no column {', '.join(missing)}")

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['SCHEMA_VERSION', 'StoreError', 'Series', 'atomic_path', 'file_sha256', 'write_bars', 'read_bars', 'describe', 'merge',
-           'read_manifest', 'verify', 'utc', 'Store', 'read_plain', 'PlainFolder', 'open_store', 'check_folder']
+           'read_manifest', 'verify', 'utc', 'Store', 'read_plain', 'PlainFolder', 'open_store', 'find_series',
+           'check_folder']
 
 # %% ../../nbs/14_data.store.ipynb #9d47653a
 import fcntl
@@ -22,8 +23,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .bars import BarError, Interval, bars_from_rows, gaps, kind_of
-from .bars import on_grid, time_unit, validate
+from lstm_market.data.bars import (
+    BarError,
+    Interval,
+    bars_from_rows,
+    gaps,
+    kind_of,
+    on_grid,
+    time_unit,
+    validate,
+)
 
 # %% ../../nbs/14_data.store.ipynb #6f6f5ab9
 class StoreError(ValueError):
@@ -42,7 +51,9 @@ class Series:
     def __post_init__(self) -> None:
         for field in ("source", "symbol"):
             if not re.fullmatch(r"[A-Za-z0-9-]{1,40}", getattr(self, field)):
-                raise ValueError(f"a {field} is letters, digits and dashes; not {getattr(self, field)!r}")
+                raise ValueError(
+                    f"a {field} is letters, digits and dashes; not {getattr(self, field)!r}"
+                )
         kind_of(self.kind)
         Interval(self.interval)
 
@@ -237,7 +248,10 @@ def _place(folder: Path, series: Series, bars: pd.DataFrame) -> dict:
 
 
 def _write_manifest(folder: Path, entries: dict[Series, dict]) -> None:
-    said = {"schema_version": SCHEMA_VERSION, "series": {str(s): entries[s] for s in sorted(entries)}}
+    said = {
+        "schema_version": SCHEMA_VERSION,
+        "series": {str(s): entries[s] for s in sorted(entries)},
+    }
     with atomic_path(folder / "manifest.json") as path:
         path.write_text(json.dumps(said, indent=1) + "\n")
 
@@ -407,7 +421,9 @@ def open_store(
     "The market data in a folder."
     folder = Path(folder)
     if not folder.is_dir():
-        raise StoreError(f"{folder} is {'a file' if folder.exists() else 'missing'}, expected a folder")
+        raise StoreError(
+            f"{folder} is {'a file' if folder.exists() else 'missing'}, expected a folder"
+        )
     if (folder / "manifest.json").exists():
         return Store(folder)
     plain = PlainFolder(folder)
@@ -415,6 +431,22 @@ def open_store(
         form = "source_SYMBOL_kind_interval.parquet"
         raise StoreError(f"{folder} holds neither manifest.json nor a file named like {form}")
     return plain
+
+# %% ../../nbs/14_data.store.ipynb #8c761ade
+def find_series(
+    store: Store | PlainFolder,  # where to look
+    symbol: str,  # the instrument
+    kind: str,  # what is measured
+    interval: str,  # how often
+) -> Series:  # the only one that fits
+    "The series of a symbol, kind and interval, whoever published it."
+    fits = [s for s in store.series() if (s.symbol, s.kind, s.interval) == (symbol, kind, interval)]
+    if len(fits) != 1:
+        named = ", ".join(map(str, fits or store.series()))
+        raise StoreError(
+            f"expected one series of {symbol} {kind} {interval}, found {named or 'nothing'}"
+        )
+    return fits[0]
 
 # %% ../../nbs/14_data.store.ipynb #c5ad96cf
 def check_folder(
