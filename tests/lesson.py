@@ -25,7 +25,7 @@ def names_defined(source: str) -> list[str]:
 
 def as_test(source: str, module: str) -> str:
     "The source to run for a cell: its own, or an import of what it exports."
-    if "nbdev_export()" in source:
+    if re.search(r"^nbdev\.nbdev_export\(\)$", source, re.MULTILINE):
         return ""
     if not re.match(r"#\| ?export", source):
         return source

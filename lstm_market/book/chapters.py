@@ -70,6 +70,12 @@ class Chapter:
         return heads[0][2:].strip() if heads else self.name
 
     @property
+    def subtitle(self) -> str:
+        "The first line that is set off by `> `."
+        lines = (line for kind, s, _ in self.cells if kind == "markdown" for line in s.splitlines())
+        return next((line[2:].strip() for line in lines if line.startswith("> ")), "")
+
+    @property
     def code(self) -> list[str]:
         "The source of every code cell that is not the parameters."
         return [s for kind, s, tags in self.cells if kind == "code" and "parameters" not in tags]

@@ -289,7 +289,7 @@ def masthead(
 def _short(fact: object) -> str:
     if isinstance(fact, dict):
         return ", ".join(f"{name} {_short(value)}" for name, value in fact.items())
-    return re.sub(r"\b([0-9a-f]{8})[0-9a-f]{8,}\b", r"\1", str(fact))
+    return re.sub(r"\b([0-9a-f]{8})[0-9a-f]{4,}\b", r"\1", str(fact))
 
 
 def foot(

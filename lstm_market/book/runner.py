@@ -88,11 +88,14 @@ class _ProgressFile:
         pass
 
 
+_EXPORT = re.compile(r"^nbdev\.nbdev_export\(\)$", re.MULTILINE)
+
+
 def _execute(notebook: Chapter, draft: Path, parameters: dict, progress: Path) -> None:
     import papermill
 
     content = json.loads(notebook.path.read_text())
-    content["cells"] = [c for c in content["cells"] if "nbdev_export()" not in "".join(c["source"])]
+    content["cells"] = [c for c in content["cells"] if not _EXPORT.search("".join(c["source"]))]
     (draft / "source.ipynb").write_text(json.dumps(content))
     progress.parent.mkdir(parents=True, exist_ok=True)
     bar = {"file": _ProgressFile(progress), "mininterval": 0, "bar_format": "{n_fmt}/{total_fmt}"}
@@ -104,6 +107,7 @@ def _execute(notebook: Chapter, draft: Path, parameters: dict, progress: Path) -
         language="python",
         progress_bar=bar,
         cwd=notebook.path.parent,
+        extra_arguments=["--log-level=ERROR"],
     )
     (draft / "source.ipynb").unlink()
 
@@ -143,13 +147,15 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 def failure_text(
     path: Path,  # the notebook, relative to the repository
     error: Exception,  # what papermill raised
+    sources: list[str],  # the notebook's cells, to find the failed one's number
 ) -> str:
     "What a person needs to know about a failed cell."
     if not hasattr(error, "source"):
         return f"{path} could not be run: {type(error).__name__}: {_COLOUR.sub('', str(error))}"
     cell = "\n".join(f"    {line}" for line in error.source.splitlines())
+    number = sources.index(error.source) + 1 if error.source in sources else None
     trace = _COLOUR.sub("", "\n".join(error.traceback)).strip() or f"{error.ename}: {error.evalue}"
-    where = f"{path}: cell {error.cell_index + 1} failed"
+    where = f"{path}: cell {number} failed" if number else f"{path} failed"
     return f"{where}\n\n{cell}\n\n{trace}\n\nOpen it with:  make lab NOTEBOOK='{path}'"
 
 # %% ../../nbs/52_book.runner.ipynb #fb83a05e
@@ -182,7 +188,8 @@ def run_page(
         shutil.rmtree(target, ignore_errors=True)
         os.replace(draft, target)
     except Exception as error:
-        text = failure_text(notebook.path.relative_to(root), error)
+        sources = [source for _, source, _ in notebook.cells]
+        text = failure_text(notebook.path.relative_to(root), error, sources)
         with atomic_path(failed) as path:
             path.write_text(text + "\n")
         raise PageFailed(text) from None

@@ -1,0 +1,69 @@
+"Bad input, as a user meets it: one clear line, exit code 2, no traceback, nothing left behind."
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["simulate", "--bars", "-1", "--out", "{here}/m"], "bars"),
+        (["simulate", "--bars", "x", "--out", "{here}/m"], "Invalid value for '--bars'"),
+        (["simulate"], "Missing option '--out'"),
+        (["simulate", "--out", "{here}/file/m", "--bars", "3000"], "Not a directory"),
+        (["store", "ls", "{here}/nowhere"], "is missing, expected a folder"),
+        (["store", "ls", "{here}/file"], "is a file, expected a folder"),
+        (["store", "check", "{here}"], "holds neither manifest.json nor"),
+        (["store", "check", "{here}/csv"], "holds neither manifest.json nor"),
+        (["verify", "{here}/file"], "is not a PNG image"),
+        (["verify", "{here}/none.png"], "is missing"),
+        (["reproduce", "B77"], "a chapter is one of"),
+        (["reproduce", "--profile", "slow"], "a profile is quick or full"),
+        (["reproduce", "--profile", "full", "--data", "{here}/nowhere"], "is missing"),
+        (["publish", "--data", "{here}/csv"], "holds neither manifest.json nor"),
+        (["bench", "speed"], "a bench is one of"),
+        (["page", "B01"], "Missing option '--out'"),
+        (["nonsense"], "No such command 'nonsense'"),
+        (["store"], "Missing command"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_bad_input(command, tmp_path, arguments, words):
+    (tmp_path / "file").write_text("a file")
+    (tmp_path / "csv").mkdir()
+    (tmp_path / "csv" / "binance_BTCUSDT_kline_15m.csv").write_text("open,close")
+    before = sorted(tmp_path.rglob("*"))
+    code, printed, said = command(*(a.format(here=tmp_path) for a in arguments))
+    assert code == 2, (printed, said)
+    assert words in said and said.startswith("lstm-market: ") and said.count("\n") == 1
+    assert "Traceback" not in said and not printed
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_csv_that_calls_itself_parquet_is_found_out(command, tmp_path):
+    (tmp_path / "binance_BTCUSDT_kline_15m.parquet").write_text("open,close\n1,2\n")
+    code, printed, said = command("store", "check", tmp_path)
+    assert code == 1 and "is not a Parquet file" in printed and not said
+
+
+def test_a_traceback_can_be_had(command):
+    code, _, said = command("bench", "speed", LSTM_MARKET_DEBUG="1")
+    assert code == 1 and "Traceback" in said
+
+
+def test_outside_a_checkout_there_is_no_book(command, tmp_path):
+    code, _, said = command("reproduce", cwd=tmp_path)
+    assert code == 2 and "is not inside a checkout of lstm_market" in said
+    code, printed, _ = command("simulate", "--bars", 3000, "--out", "market", cwd=tmp_path)
+    assert code == 0 and "wrote 4 series" in printed
+
+
+def test_help_is_there_for_every_command(command):
+    code, printed, _ = command("--help")
+    assert code == 0
+    commands = [
+        line.split()[0] for line in printed.split("Commands:")[1].splitlines() if line.strip()
+    ]
+    assert {"simulate", "store", "reproduce", "publish", "verify", "bench"} <= set(commands)
+    for name in commands:
+        code, printed, _ = command(name, "--help")
+        assert code == 0 and printed.startswith(f"Usage: lstm-market {name}")
