@@ -1,4 +1,4 @@
-"The book from outside: a small house of its own, with the real package, Snakefile and command line."
+"The book from outside: a small house with the real package, Snakefile and command line."
 
 import json
 import os
@@ -154,7 +154,7 @@ def wait_until(there, seconds=120):
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
 def test_a_stopped_run_goes_on_where_it_was(house, command, stop):
-    slow = f"import time\nopen('started', 'w')\ntime.sleep(60)  # {stop.name}"
+    slow = f"import time\nopen('started', 'w')\ntime.sleep(99)  # {stop.name}"
     write_chapter(house, "B01", DRAW + f"  # {stop.name}")
     write_chapter(house, "B02", slow)
     started, first = house / "nbs" / "book" / "started", pages(house)
@@ -177,9 +177,9 @@ def test_a_stopped_run_goes_on_where_it_was(house, command, stop):
 
 def test_the_whole_book_is_planned():
     from lstm_market.book.chapters import chapters, lessons
-    from lstm_market.book.cli import snakemake_command
+    from lstm_market.book.workflow import snakemake_command
 
-    line = snakemake_command(ROOT, "quick", None, 2, ["book"])
+    line = snakemake_command(ROOT, "quick", None, 2, [])
     line[3:3] = ["--dry-run", "--forceall"]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -134,6 +134,9 @@ class SavedFigure:
     path: Path
     width: int
 
+    def __repr__(self) -> str:
+        return self.path.name
+
     def _repr_mimebundle_(
         self, include: object = None, exclude: object = None
     ) -> tuple[dict, dict]:

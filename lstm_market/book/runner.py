@@ -238,7 +238,17 @@ def publish_page(
     for source, target in targets.items():
         with atomic_path(target) as draft:
             shutil.copyfile(source, draft)
+            if source.suffix == ".ipynb":
+                _uncounted(draft)
     return list(targets.values())
+
+
+def _uncounted(path: Path) -> None:
+    notebook = json.loads(path.read_text())
+    for cell in notebook["cells"]:
+        for counted in [cell, *cell.get("outputs", [])]:
+            counted |= {"execution_count": None} if "execution_count" in counted else {}
+    path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
 
 # %% ../../nbs/52_book.runner.ipynb #5fa269a6
 def readme_text(
