@@ -2,7 +2,7 @@
 import sys
 from pathlib import Path
 
-from lstm_market.book.chapters import Chapter, chapters, find_root, lessons, modules_behind, run_parameters
+from lstm_market.book.chapters import chapters, find_root, lessons, modules_behind, run_parameters
 from lstm_market.book.provenance import profile_overrides
 from lstm_market.book.runner import page_key
 
@@ -48,8 +48,10 @@ rule market:
         f"{BUILD}/market/manifest.json",
     params:
         key=modules_behind(ROOT, ["import lstm_market.data.synth, lstm_market.data.store"]),
+        bars=300_000,
+        seed=7,
     shell:
-        COMMAND + " simulate --bars 300000 --seed 7 --out {BUILD}/market"
+        COMMAND + " simulate --bars {params.bars} --seed {params.seed} --out {BUILD}/market"
 
 
 rule chapter:
