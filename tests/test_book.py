@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager, suppress
 
 import pytest
 from conftest import ROOT
@@ -68,7 +69,7 @@ def house(tmp_path_factory):
 def pages(house):
     "When each page was made."
     folder = house / "build" / "quick" / "pages"
-    return {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("*/page.ipynb")}
+    return {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("[!.]*/page.ipynb")}
 
 
 def made_again(before, after):
@@ -139,10 +140,18 @@ def test_parameters_are_refused_before_anything_runs(house, command):
     assert code == 1 and "B02_small declares data_dir, n_bars, seed; not n_bras" in said
 
 
-def start(house, *arguments):
-    line = [sys.executable, "-m", "lstm_market.book.cli", "reproduce", *arguments]
+@contextmanager
+def started(house):
+    "`reproduce` in a process group of its own, which can be interrupted wherever the tests run."
+    line = [sys.executable, "-m", "lstm_market.book.cli", "reproduce"]
+    heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "start_new_session": True}
-    return subprocess.Popen(line, cwd=house, text=True, **quiet)
+    process = subprocess.Popen(line, cwd=house, text=True, preexec_fn=heard, **quiet)
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def wait_until(there, seconds=120):
@@ -157,17 +166,17 @@ def test_a_stopped_run_goes_on_where_it_was(house, command, stop):
     slow = f"import time\nopen('started', 'w')\ntime.sleep(99)  # {stop.name}"
     write_chapter(house, "B01", DRAW + f"  # {stop.name}")
     write_chapter(house, "B02", slow)
-    started, first = house / "nbs" / "book" / "started", pages(house)
-    process = start(house)
+    mark, first = house / "nbs" / "book" / "started", pages(house)
     log = house / "build" / "quick" / "snakemake.log"
-    wait_until(lambda: started.exists() and "1 of" in log.read_text())
-    assert pages(house)["B01_small"] != first.get("B01_small")
-    os.killpg(process.pid, stop)
-    said = process.communicate(timeout=60)[1]
-    assert process.returncode != 0
+    with started(house) as process:
+        wait_until(lambda: mark.exists() and "1 of" in log.read_text())
+        assert pages(house)["B01_small"] != first.get("B01_small")
+        os.killpg(process.pid, stop)
+        said = process.communicate(timeout=60)[1]
+        assert process.returncode != 0
     if stop == signal.SIGINT:
         assert "goes on from here" in said
-    started.unlink()
+    mark.unlink()
     stopped = pages(house)
     assert "B02_small" not in stopped
     write_chapter(house, "B02", DRAW + f"  # after {stop.name}")
