@@ -24,8 +24,8 @@ reproduce: setup ## run the book on the simulated market and make its pages
 test: setup ## run every test; the last line counts them
 	@$(python) tests/run.py
 
-lab: setup ## open the notebooks in JupyterLab
-	@cd nbs && ../$(python) -m jupyterlab $$(test "$$(id -u)" != 0 || echo --allow-root) $(LAB)
+lab: setup ## open the notebooks in JupyterLab; NOTEBOOK=nbs/book/B01_what_was_traded.ipynb opens one
+	@$(python) -m jupyterlab "$(or $(NOTEBOOK),nbs)" $$(test "$$(id -u)" != 0 || echo --allow-root) $(LAB)
 
 docs: setup ## make the HTML book from what has been run
 	@$(python) -m lstm_market.book.cli pages

@@ -1,9 +1,11 @@
 # The book: what depends on what. Which page is stale, its key knows; how a page is run, the runner knows.
+import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 from lstm_market.book.chapters import chapters, find_root, lessons, modules_behind, run_parameters
-from lstm_market.book.provenance import profile_overrides
+from lstm_market.book.provenance import profile_overrides, versions_part
 from lstm_market.book.runner import page_key
 
 ROOT = find_root(Path(workflow.basedir))
@@ -14,13 +16,18 @@ COMMAND = "{PYTHON:q} -m lstm_market.book.cli"
 CHAPTERS, LESSONS = chapters(ROOT), lessons(ROOT)
 
 
-def market_files():
+def market_files(wildcards):
     "The files whose change makes every chapter stale."
     if PROFILE == "quick":
         return [f"{BUILD}/market/manifest.json"]
-    folder = Path(config.get("data", "data"))
+    folder = Path(os.environ.get("LSTM_MARKET_DATA", "data"))
     manifest = folder / "manifest.json"
     return [str(manifest)] if manifest.exists() else sorted(map(str, folder.glob("*.parquet")))
+
+
+def market_folder(wildcards, input):
+    "Where those files lie."
+    return str(Path(input[0]).parent)
 
 
 def key(wildcards):
@@ -35,10 +42,12 @@ rule book:
     input:
         expand(f"{BUILD}/pages/{{name}}", name=[*CHAPTERS, *LESSONS]),
         readme="README.md",
+        images=sorted(str(path.relative_to(ROOT)) for path in (ROOT / "images").glob("*.png")),
     output:
         f"{BUILD}/book/index.html",
     params:
         key=modules_behind(ROOT, ["import lstm_market.book.pages"]),
+        mkdocs=[version(name) for name in ("mkdocs", "mkdocs-material", "markdown-it-py")],
     shell:
         COMMAND + " pages --profile {PROFILE}"
 
@@ -48,24 +57,27 @@ rule market:
         f"{BUILD}/market/manifest.json",
     params:
         key=modules_behind(ROOT, ["import lstm_market.data.synth, lstm_market.data.store"]),
+        versions=versions_part(["numpy", "pyarrow"]),
         bars=300_000,
         seed=7,
+        signal=0.05,
     shell:
-        COMMAND + " simulate --bars {params.bars} --seed {params.seed} --out {BUILD}/market"
+        COMMAND + " simulate --bars {params.bars} --seed {params.seed} --signal {params.signal}"
+        " --out {BUILD}/market"
 
 
 rule chapter:
     input:
-        market_files(),
+        market_files,
     output:
         directory(f"{BUILD}/pages/{{name}}"),
     wildcard_constraints:
         name="B[^/]+",
     params:
         key=key,
-        data=str(Path(market_files()[0]).parent),
+        data=market_folder,
     shell:
-        COMMAND + " page {wildcards.name} --profile {PROFILE} --data {params.data:q} --out {output:q}"
+        COMMAND + " page {wildcards.name} --profile {PROFILE} --data {params.data:q}"
 
 
 rule lesson:
@@ -76,4 +88,4 @@ rule lesson:
     params:
         key=key,
     shell:
-        COMMAND + " page {wildcards.name} --out {output:q}"
+        COMMAND + " page {wildcards.name} --profile {PROFILE}"

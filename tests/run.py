@@ -16,7 +16,8 @@ AT_LEAST = 90  # per cent of the package's lines
 
 def run_tests(arguments: list[str], counts: Path) -> dict[str, int]:
     "Run pytest under coverage and count what happened."
-    line = [sys.executable, "-m", "coverage", "run", "-m", "pytest", "-n", "2", *arguments]
+    measured = [sys.executable, "-m", "coverage", "run", "-m", "pytest"]
+    line = [*measured, "-n", "2", "--dist", "loadgroup", *arguments]
     code = subprocess.run(line, env=os.environ | {"LSTM_MARKET_COUNTS": str(counts)}).returncode
     number = json.loads(counts.read_text()) if counts.exists() else {"error": 1}
     failed = number.get("failed", 0) + number.get("error", 0)

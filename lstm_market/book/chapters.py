@@ -10,6 +10,8 @@ __all__ = ['BookError', 'find_root', 'short_hash', 'Chapter', 'declared_paramete
 import ast
 import hashlib
 import json
+import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -86,12 +88,19 @@ class Chapter:
         return "\n\n".join(source for _, source, _ in self.cells)
 
 # %% ../../nbs/50_book.chapters.ipynb #846310d2
-def _statements(source: str) -> list[ast.stmt]:
-    lines = [
-        "pass" if line.lstrip()[:1] in "%!" and line.strip() else line
-        for line in source.splitlines()
-    ]
-    return ast.parse("\n".join(lines)).body
+_NOT_PYTHON = re.compile(r"^\s*[%!]|\?\s*$")
+
+
+def _statements(
+    source: str,  # code of a cell or a module; lines that only IPython understands are passed over
+    where: str,  # what to name when it cannot be read
+) -> list[ast.stmt]:
+    lines = ["pass" if _NOT_PYTHON.search(line) else line for line in source.splitlines()]
+    try:
+        return ast.parse("\n".join(lines)).body
+    except SyntaxError as error:
+        line = (error.text or "").strip()
+        raise BookError(f"{where}: `{line}` is not Python: {error.msg}") from None
 
 
 def _literal(chapter: Chapter, statement: ast.stmt) -> tuple[str, object]:
@@ -112,15 +121,23 @@ def declared_parameters(
     ]
     if len(cells) > 1:
         raise BookError(f"{chapter.name} has {len(cells)} cells tagged parameters, expected one")
-    return dict(_literal(chapter, line) for source in cells for line in _statements(source))
+    pairs = [_literal(chapter, line) for s in cells for line in _statements(s, chapter.name)]
+    twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+    if twice:
+        raise BookError(f"{chapter.name} declares the parameter {twice[0]} twice")
+    return dict(pairs)
 
 # %% ../../nbs/50_book.chapters.ipynb #a7279062
-def _stored_names(source: str) -> set[str]:
+_NAMED = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.ExceptHandler
+_NAMED = _NAMED | ast.MatchAs | ast.MatchStar
+
+
+def _stored_names(source: str, where: str) -> set[str]:
     names = set()
-    for node in (n for statement in _statements(source) for n in ast.walk(statement)):
+    for node in (n for statement in _statements(source, where) for n in ast.walk(statement)):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del):
             names.add(node.id)
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        elif isinstance(node, _NAMED) and node.name:
             names.add(node.name)
         elif isinstance(node, ast.alias):
             names.add((node.asname or node.name).split(".")[0])
@@ -137,8 +154,14 @@ def run_parameters(
     if unknown:
         known = ", ".join(declared) or "no parameters"
         raise BookError(f"{chapter.name} declares {known}; not {', '.join(unknown)}")
+    for name, value in overrides.items():
+        if type(value) is not type(declared[name]) and not (
+            isinstance(value, int) and isinstance(declared[name], float)
+        ):
+            wanted = type(declared[name]).__name__
+            raise BookError(f"{chapter.name}: {name} must be a {wanted}, not {value!r}")
     for source in chapter.code:
-        again = sorted(_stored_names(source) & set(declared))
+        again = sorted(_stored_names(source, chapter.name) & set(declared))
         if again:
             line = source.strip().splitlines()[0]
             raise BookError(
@@ -153,7 +176,8 @@ def _imports(
     module: str = "",  # the module that the code is, for its relative imports
 ) -> set[str]:
     names = set()
-    for node in (n for statement in _statements(source) for n in ast.walk(statement)):
+    statements = _statements(source, module or "a cell")
+    for node in (n for statement in statements for n in ast.walk(statement)):
         if isinstance(node, ast.ImportFrom):
             above = module.split(".")[: -node.level] if node.level else []
             base = ".".join([*above, *([node.module] if node.module else [])])

@@ -49,7 +49,8 @@ def main(
     try:
         code = app(arguments or ["--help"], "lstm-market", standalone_mode=False) or 0
     except (KeyboardInterrupt, typer.Abort):
-        sys.exit("lstm-market: stopped")
+        code = 130
+        print("lstm-market: stopped", file=sys.stderr)
     except Exception as error:
         foreseen = isinstance(error, ValueError | OSError) or hasattr(error, "format_message")
         if not foreseen or os.environ.get("LSTM_MARKET_DEBUG"):
@@ -125,10 +126,10 @@ _LISTED = ("first", "last", "n_rows", "n_gaps", "n_missing", "n_off_grid")
 @store_app.command()
 def ls(data_dir: DataDir, as_json: AsJson = False) -> None:
     "List the series in a folder: span, rows, gaps."
-    from lstm_market.data.store import describe, open_store
+    from lstm_market.data.store import describe, open_store, strangers
 
     store = open_store(data_dir)
-    rows = []
+    rows = [{"series": name, "note": "no series of this store"} for name in strangers(data_dir)]
     for series in store.series():
         try:
             about = describe(series, store.read(series, []).index)
@@ -161,7 +162,7 @@ def check(data_dir: DataDir, as_json: AsJson = False) -> None:
 def verify(
     files: Annotated[list[Path], typer.Argument(help="Figures (PNG) or results (JSON).")],
     data: Annotated[
-        Path | None, typer.Option(help="The data folder; build/quick/market for quick.")
+        Path | None, typer.Option(help="Data; that of the profile if not given.")
     ] = None,
     skip: Annotated[str, typer.Option(help="Parts not to compare: data,versions.")] = "",
     as_json: AsJson = False,
@@ -175,56 +176,57 @@ def verify(
         raise ValueError(f"--skip takes {', '.join(PARTS)}; not {skip!r}")
     root, rows = find_root(), []
     for path in files:
-        record = read_record(path)
-        market = root / "build" / "quick" / "market"
-        folder = data or (market if record["profile"] == "quick" and market.exists() else None)
+        record, whole = read_record(path)
+        usual = root / ("build/quick/market" if record["profile"] == "quick" else "data")
+        folder = data or (usual if any(usual.glob("*.parquet")) else None)
         found = [f for f in verify_record(root, record, folder) if f.part not in skipped]
         rows += [
             {"file": str(path), "part": f.part, "state": f.state, "detail": f.detail} for f in found
         ]
+        kept = {"state": "same" if whole else "changed", "detail": "" if whole else "it was edited"}
+        rows.append({"file": str(path), "part": "content"} | kept)
     _show(rows, as_json, "nothing to compare")
     if any(row["state"] != "same" for row in rows):
         raise typer.Exit(1)
 
-# %% ../../nbs/57_book.cli.ipynb #120853ed
+# %% ../../nbs/57_book.cli.ipynb #c1c0422b
 Profile = Annotated[str, typer.Option(help="quick: the simulated market; full: your data.")]
+
+
+def _refuse(profile: str, count: int) -> None:
+    if profile not in ("quick", "full"):
+        raise ValueError(f"a profile is quick or full; not {profile!r}")
+    if count < 1:
+        raise ValueError(f"a number of cores or threads must be at least 1, not {count}")
 
 
 @app.command()
 def page(
     name: Annotated[str, typer.Argument(help="A chapter or lesson, as B01 or 10_data.bars.")],
-    out: Annotated[Path, typer.Option(help="The page's folder.")],
     profile: Profile = "quick",
-    data: Annotated[Path, typer.Option(help="The data folder.")] = Path("data"),
+    data: Annotated[
+        Path | None, typer.Option(help="Data; that of the profile if not given.")
+    ] = None,
     threads: Annotated[int, typer.Option(help="Threads that a library may start.")] = 1,
 ) -> None:
-    "Run one chapter or lesson."
+    "Run one chapter or lesson into build/PROFILE/pages."
     from lstm_market.book.chapters import find_chapter, find_root, lessons
     from lstm_market.book.runner import run_chapter, run_lesson
-
-    root = find_root()
-    if name in lessons(root):
-        run_lesson(root, lessons(root)[name], out)
-    else:
-        run_chapter(root, find_chapter(root, name), out, profile, data, threads)
-    _out.print(f"wrote {out}")
-
-# %% ../../nbs/57_book.cli.ipynb #51a9e118
-def _ready(root: Path, profile: str, data: Path | None, cores: int) -> None:
     from lstm_market.data.store import open_store
 
-    if profile not in ("quick", "full"):
-        raise ValueError(f"a profile is quick or full; not {profile!r}")
-    if cores < 1:
-        raise ValueError(f"--cores must be at least 1, not {cores}")
-    if profile == "full":
-        open_store(data or root / "data")
-    elif data:
-        raise ValueError("--data goes with --profile full; the quick profile simulates its market")
-    export = "from nbdev.doclinks import nbdev_export; nbdev_export.__wrapped__()"
-    subprocess.run([sys.executable, "-c", export], cwd=root, check=True)
+    root = find_root()
+    _refuse(profile, threads)
+    pages = root / "build" / profile / "pages"
+    if name in lessons(root):
+        run_lesson(root, lessons(root)[name], pages / name)
+    else:
+        chapter = find_chapter(root, name)
+        folder = data or root / ("build/quick/market" if profile == "quick" else "data")
+        open_store(folder)
+        run_chapter(root, chapter, pages / chapter.name, profile, folder, threads)
+    _out.print(f"wrote {pages.relative_to(root)}")
 
-# %% ../../nbs/57_book.cli.ipynb #48fe7e7d
+# %% ../../nbs/57_book.cli.ipynb #29b87984
 @app.command()
 def reproduce(
     chapters: Annotated[
@@ -239,14 +241,19 @@ def reproduce(
 ) -> None:
     "Run the book: what has changed, in order, and make its pages."
     from lstm_market.book.chapters import find_root
-    from lstm_market.book.workflow import run_book, snakemake_command
+    from lstm_market.book.workflow import refuse_broken, run_book, snakemake_command
+    from lstm_market.data.store import open_store
 
     root, began = find_root(), time.time()
-    _ready(root, profile, data, cores)
-    command = snakemake_command(root, profile, data, cores, chapters or [])
+    _refuse(profile, cores)
+    if data and profile == "quick":
+        raise ValueError("--data goes with --profile full; the quick profile simulates its market")
+    if profile == "full":
+        open_store(data or root / "data")
+    refuse_broken(root, profile)
+    command = snakemake_command(root, profile, data, cores, chapters or [], dry_run)
     if dry_run:
-        dry = [*command[:3], "--dry-run", *command[3:]]
-        raise typer.Exit(subprocess.run(dry, cwd=root).returncode)
+        raise typer.Exit(subprocess.run(command, cwd=root).returncode)
     run_book(root, root / "build" / profile, command, _err)
     made = f"build/{profile}/pages" if chapters else f"build/{profile}/book/index.html"
     _out.print(f"finished in {time.time() - began:.0f} s; open {made}")
@@ -259,6 +266,7 @@ def pages(profile: Profile = "quick") -> None:
     from lstm_market.book.pages import build_book
 
     root = find_root()
+    _refuse(profile, 1)
     build = root / "build" / profile
     made = {
         name: build / "pages" / name / "page.ipynb" for name in (*chapters(root), *lessons(root))

@@ -4,21 +4,30 @@
 
 # %% auto #0
 __all__ = ['PROFILES', 'PARTS', 'profile_overrides', 'code_part', 'versions_part', 'make_record', 'footer', 'read_record',
-           'SavedFigure', 'save_figure', 'RecordedStore', 'Page', 'Finding', 'verify_record']
+           'SavedFigure', 'save_figure', 'RecordedStore', 'refuse_foreign_code', 'Page', 'draft_folder',
+           'plain_numbers', 'Finding', 'verify_record']
 
 # %% ../../nbs/51_book.provenance.ipynb #9ba5286c
 import base64
+import copy
+import hashlib
 import importlib.metadata
+import io
 import json
 import os
 import platform
+import re
+import sys
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
 from lstm_market.book.chapters import (
     BookError,
@@ -29,7 +38,15 @@ from lstm_market.book.chapters import (
     run_parameters,
     short_hash,
 )
-from ..data.store import PlainFolder, Series, Store, atomic_path, open_store
+from lstm_market.data.store import (
+    PlainFolder,
+    Series,
+    Store,
+    StoreError,
+    atomic_path,
+    find_series,
+    open_store,
+)
 
 # %% ../../nbs/51_book.provenance.ipynb #328f655d
 PROFILES = ("quick", "full", "draft")
@@ -43,13 +60,22 @@ def profile_overrides(
     "What a profile changes in a chapter, as its file beside the chapters says."
     if profile not in PROFILES:
         raise BookError(f"a profile is one of {', '.join(PROFILES)}; not {profile!r}")
-    path = root / "nbs" / "book" / f"{profile}.toml"
-    changed = tomllib.loads(path.read_text()) if path.exists() else {}
-    return changed.get(chapter.name.split("_")[0], {})
+    path = root / "nbs" / "book" / "quick.toml"
+    if profile != "quick" or not path.exists():
+        return {}
+    try:
+        changed = tomllib.loads(path.read_text()).get(chapter.name.split("_")[0], {})
+    except tomllib.TOMLDecodeError as error:
+        raise BookError(f"{path} cannot be read: {error}") from None
+    if not isinstance(changed, dict):
+        raise BookError(f"{path} must have sections like [B01], not values; found {changed!r}")
+    return changed
 
 # %% ../../nbs/51_book.provenance.ipynb #b5b0a876
 PARTS = ("data", "code", "parameters", "seed", "versions")
 _PACKAGES = ("lstm_market", "numpy", "pandas", "pyarrow", "matplotlib")
+_IF_USED = {"keras": "keras", "tensorflow": "tensorflow", "sklearn": "scikit-learn"}
+_IF_USED |= {"pandas_ta_classic": "pandas-ta-classic", "scipy": "scipy"}
 
 
 def code_part(
@@ -61,9 +87,20 @@ def code_part(
     return own | modules_behind(root, chapter.code)
 
 
-def versions_part() -> dict[str, str]:
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"
+
+
+def versions_part(
+    packages: list[str] | None = None,  # which; those in use if not given
+) -> dict[str, str]:  # by name
     "The versions of Python and of the packages that can change a number."
-    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    used = [name for module, name in _IF_USED.items() if module in sys.modules]
+    names = [*_PACKAGES, *used] if packages is None else packages
+    versions = {name: _version(name) for name in names if name != "python"}
     return {"python": ".".join(platform.python_version_tuple()[:2])} | versions
 
 
@@ -73,13 +110,14 @@ def make_record(
     profile: str,  # quick, full or draft
     parameters: dict[str, object],  # the parameters of this run
     data: dict[str, str],  # hash of each series that was read, by its name
+    packages: list[str] | None = None,  # whose versions; those in use if not given
 ) -> dict:  # JSON-ready
     "What made a figure, in five parts."
     what = {name: value for name, value in parameters.items() if not name.endswith("_dir")}
     seed = what.pop("seed", None)
     record = {"chapter": chapter.name, "profile": profile, "data": dict(sorted(data.items()))}
     record |= {"code": code_part(root, chapter), "parameters": what, "seed": seed}
-    return json.loads(json.dumps(record | {"versions": versions_part()}))
+    return json.loads(json.dumps(record | {"versions": versions_part(packages)}))
 
 # %% ../../nbs/51_book.provenance.ipynb #be30781d
 def footer(
@@ -94,39 +132,47 @@ def footer(
     )
 
 # %% ../../nbs/51_book.provenance.ipynb #93159066
-def _png_texts(path: Path) -> dict[str, str]:
-    raw, place, texts = path.read_bytes(), 8, {}
-    if raw[:8] != b"\x89PNG\r\n\x1a\n":
-        raise BookError(f"{path} is not a PNG image")
-    while place + 8 <= len(raw):
-        length, name = int.from_bytes(raw[place : place + 4], "big"), raw[place + 4 : place + 8]
-        body = raw[place + 8 : place + 8 + length]
-        if name in (b"tEXt", b"iTXt"):
-            key, _, text = body.partition(b"\0")
-            texts[key.decode("latin-1")] = text.lstrip(b"\0").decode("utf-8", "replace")
-        place += 12 + length
-    return texts
+def _pixels(image: Image.Image) -> str:
+    return hashlib.sha256(image.convert("RGBA").tobytes()).hexdigest()
+
+
+def _content(results: object) -> str:
+    return hashlib.sha256(json.dumps(results, sort_keys=True).encode()).hexdigest()
+
+
+def _read(path: Path) -> tuple[dict, str]:
+    if path.suffix == ".json":
+        said = json.loads(path.read_text(encoding="utf-8"))
+        return said["provenance"], _content(said["results"])
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return json.loads(image.text["provenance"]), _pixels(image)
+    except (UnidentifiedImageError, SyntaxError):
+        raise BookError(f"{path} is not a PNG image") from None
+    except OSError as error:
+        raise BookError(f"{path} is damaged: {error}") from None
 
 
 def read_record(
     path: Path,  # a figure or a results file
-) -> dict:  # its record
+) -> tuple[dict, bool]:  # its record, and whether the content is what the record says
     "The record that a file carries."
     path = Path(path)
     if not path.is_file():
-        raise BookError(f"{path} is missing")
+        raise BookError(f"{path} is {'a folder' if path.is_dir() else 'missing'}, expected a file")
     try:
-        said = json.loads(path.read_text()) if path.suffix == ".json" else _png_texts(path)
-        record = said["provenance"] if path.suffix == ".json" else json.loads(said["provenance"])
-        if not all(part in record for part in ("chapter", "profile", *PARTS)):
+        record, content = _read(path)
+        parts = {**dict.fromkeys(PARTS, dict), "seed": int | None, "chapter": str, "profile": str}
+        if not all(isinstance(record[part], kind) for part, kind in parts.items()):
             raise KeyError("provenance")
     except BookError:
         raise
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, AttributeError):
         raise BookError(f"{path} carries no provenance") from None
-    return record
+    return record, record.get("content") == content
 
-# %% ../../nbs/51_book.provenance.ipynb #018292a3
+# %% ../../nbs/51_book.provenance.ipynb #bb94cae4
 @dataclass(frozen=True)
 class SavedFigure:
     "A figure on disk that a notebook shows."
@@ -153,16 +199,22 @@ def save_figure(
     strip = 0.16 / figure.get_figheight()
     if figure.get_layout_engine() is not None:
         figure.get_layout_engine().set(rect=(0, strip, 1, 1 - strip))
-    figure.text(
-        0.995, strip / 4, footer(record), ha="right", va="bottom", fontsize=5.5, color="0.45"
-    )
-    with atomic_path(path) as draft:
-        said = {"provenance": json.dumps(record), "Software": None}
-        figure.savefig(draft, format="png", dpi=160, metadata=said)
+    line = {"ha": "right", "va": "bottom", "fontsize": 5.5, "color": "0.45"}
+    figure.text(0.995, strip / 4, footer(record), **line)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=160)
     plt.close(figure)
+    with Image.open(drawn) as image, atomic_path(path) as draft:
+        said = PngInfo()
+        said.add_text("provenance", json.dumps(record | {"content": _pixels(image)}))
+        image.save(draft, format="png", pnginfo=said, dpi=(160, 160))
     return SavedFigure(Path(path), width=int(figure.get_figwidth() * 100))
 
-# %% ../../nbs/51_book.provenance.ipynb #dd52c9a7
+# %% ../../nbs/51_book.provenance.ipynb #3797a738
+def _listing(store: Store | PlainFolder) -> str:
+    return short_hash(" ".join(map(str, store.series())))
+
+
 class RecordedStore:
     "A store that remembers what was read from it."
 
@@ -171,15 +223,37 @@ class RecordedStore:
 
     def series(self) -> list[Series]:
         "What can be read."
+        self._seen["list of series"] = _listing(self._store)
         return self._store.series()
+
+    def find(self, symbol: str, kind: str, interval: str) -> Series:
+        "The only series of a symbol, kind and interval."
+        return find_series(self._store, symbol, kind, interval)
 
     def read(self, series: Series, *args, **kwargs) -> pd.DataFrame:
         "A span of a series, as `Store.read`."
+        self._seen[str(series)] = "refused"
         bars = self._store.read(series, *args, **kwargs)
         self._seen[str(series)] = self._store.sha256(series)
         return bars
 
-# %% ../../nbs/51_book.provenance.ipynb #044e789e
+# %% ../../nbs/51_book.provenance.ipynb #facbb5f2
+def refuse_foreign_code(
+    root: Path,  # the repository
+    code: dict[str, str],  # what the record says ran
+    loaded: dict[str, object],  # the modules in memory, by name
+) -> None:
+    "Refuse a record that would name other code than what has run."
+    for name, module in loaded.items():
+        path = getattr(module, "__file__", None) or ""
+        if not name.startswith("lstm_market.") or name.endswith("_modidx"):
+            continue
+        if not Path(path).resolve().is_relative_to(root):
+            raise BookError(f"{name} was loaded from {path}, which is not in {root}")
+        if not path.endswith("__init__.py") and name not in code:
+            raise BookError(f"{name} was loaded, but the chapter does not import it by name")
+
+# %% ../../nbs/51_book.provenance.ipynb #4ad2055f
 class Page:
     "A chapter at work: its data, figures, results and record."
 
@@ -193,30 +267,73 @@ class Page:
         self.profile = os.environ.get("LSTM_MARKET_PROFILE", "draft")
         draft = self.root / "build" / "draft" / self.chapter.name
         self.folder = Path(os.environ.get("LSTM_MARKET_OUT", draft))
-        self.parameters = {key: namespace[key] for key in run_parameters(self.chapter, {})}
+        self._namespace = namespace
+        self.parameters = copy.deepcopy(self._present())
+        self._code = code_part(self.root, self.chapter)
         self._data: dict[str, str] = {}
         self._results: dict[str, object] = {}
+
+    def _present(self) -> dict[str, object]:
+        return {key: self._namespace[key] for key in run_parameters(self.chapter, {})}
 
     @property
     def record(self) -> dict:
         "What has made this page so far."
-        return make_record(self.root, self.chapter, self.profile, self.parameters, self._data)
+        if self._present() != self.parameters:
+            raise BookError(
+                f"{self.chapter.name}: a parameter has changed since the page was opened"
+            )
+        if "data_dir" in self.parameters and not self._data:
+            raise BookError(f"{self.chapter.name}: nothing was read through `page.open_store`")
+        refuse_foreign_code(self.root, self._code, dict(sys.modules))
+        said = make_record(self.root, self.chapter, self.profile, self.parameters, self._data)
+        return said | {"code": self._code}
 
     def open_store(self, folder: str) -> RecordedStore:
         "The data in `folder`; a relative path begins at the repository."
-        return RecordedStore(open_store(self.root / folder), self._data)
+        return RecordedStore(open_store(draft_folder(self.root, self.profile, folder)), self._data)
 
     def figure(self, figure: Figure, name: str) -> SavedFigure:
         "Save `figure` as `name`.png and show it."
+        if not re.fullmatch(r"[a-z0-9_]+", name):
+            raise BookError(f"a figure's name is small letters, digits and _; not {name!r}")
         return save_figure(figure, self.folder / f"{name}.png", self.record)
 
     def results(self, **numbers: object) -> pd.DataFrame:
         "Add numbers to the page's results file and show them."
-        self._results |= numbers
+        results = self._results | plain_numbers(numbers)
+        said = {"provenance": self.record | {"content": _content(results)}, "results": results}
         with atomic_path(self.folder / "results.json") as path:
-            said = {"provenance": self.record, "results": self._results}
-            path.write_text(json.dumps(said, indent=1, default=str) + "\n")
-        return pd.DataFrame({"result": {name: numbers[name] for name in numbers}})
+            path.write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
+        self._results = results
+        return pd.DataFrame({"result": numbers})
+
+# %% ../../nbs/51_book.provenance.ipynb #b8b3c53e
+def draft_folder(
+    root: Path,  # the repository
+    profile: str,  # quick, full or draft
+    folder: str,  # as the chapter's parameter says
+) -> Path:  # where to look
+    "The folder that a chapter's data lie in."
+    market = root / "build" / "quick" / "market"
+    holds = any((root / folder).glob("*.parquet"))
+    return market if profile == "draft" and not holds and market.exists() else root / folder
+
+
+def plain_numbers(
+    numbers: dict[str, object],  # results, possibly nested
+) -> dict[str, object]:  # the same in JSON's own types
+    "Results without numpy's wrappers; refuses what JSON cannot say."
+
+    def unwrap(value: object) -> object:
+        if isinstance(value, np.generic | np.ndarray):
+            return value.tolist()
+        raise TypeError(f"{value!r} is a {type(value).__name__}")
+
+    try:
+        return json.loads(json.dumps(numbers, default=unwrap, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise BookError(f"results must be numbers, texts, lists or None: {error}") from None
 
 # %% ../../nbs/51_book.provenance.ipynb #6fdc96e1
 @dataclass(frozen=True)
@@ -236,7 +353,15 @@ def _differences(then: dict, now: dict) -> str:
 
 def _present_data(record: dict, store: Store | PlainFolder) -> dict[str, str]:
     held = {str(series): series for series in store.series()}
-    return {name: store.sha256(held[name]) for name in record["data"] if name in held}
+    now = {"list of series": _listing(store)}
+    for name, series in held.items():
+        try:
+            store.read(series, [])
+            now[name] = store.sha256(series)
+        except StoreError as error:
+            refused = record["data"].get(name) == "refused"
+            now[name] = "refused" if refused else str(error)
+    return {name: now[name] for name in record["data"] if name in now}
 
 # %% ../../nbs/51_book.provenance.ipynb #2db8cb37
 def verify_record(
@@ -248,7 +373,8 @@ def verify_record(
     chapter = find_chapter(root, record["chapter"])
     parameters = run_parameters(chapter, profile_overrides(root, record["profile"], chapter))
     data = _present_data(record, open_store(data_dir)) if data_dir else record["data"]
-    now = make_record(root, chapter, record["profile"], parameters, data)
+    packages = list(record["versions"])
+    now = make_record(root, chapter, record["profile"], parameters, data, packages)
     findings = []
     for part in PARTS:
         then_part, now_part = (

@@ -36,6 +36,7 @@ _THREADS = (
 
 
 def kernel_environment(
+    root: Path,  # the repository, whose package the kernel imports
     out: Path,  # the folder that the page writes to
     profile: str,  # quick, full or draft
     threads: int = 1,  # how many threads a library may start
@@ -43,12 +44,9 @@ def kernel_environment(
 ) -> dict[str, str]:  # variables to set before the kernel starts
     "What a page's kernel finds in its environment."
     fixed = {"PYTHONHASHSEED": str(seed), "TF_DETERMINISTIC_OPS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
-    place = {
-        "LSTM_MARKET_OUT": str(out),
-        "LSTM_MARKET_PROFILE": profile,
-        "JUPYTER_PREFER_ENV_PATH": "1",
-    }
-    return dict.fromkeys(_THREADS, str(threads)) | fixed | place
+    place = {"LSTM_MARKET_OUT": str(out), "LSTM_MARKET_PROFILE": profile}
+    python = {"PYTHONPATH": str(root), "JUPYTER_PREFER_ENV_PATH": "1"}
+    return dict.fromkeys(_THREADS, str(threads)) | fixed | place | python
 
 
 @contextlib.contextmanager
@@ -71,7 +69,8 @@ def page_key(
     parameters: dict[str, object] | None = None,  # the parameters of the run
 ) -> str:  # short hash
     "What a page is made of, in one word."
-    made_of = [short_hash(notebook.text), modules_behind(root, notebook.code), versions_part()]
+    behind = modules_behind(root, [*notebook.code, "import lstm_market.book.runner"])
+    made_of = [short_hash(notebook.text), behind, versions_part()]
     return short_hash(json.dumps([*made_of, parameters or {}], sort_keys=True, default=str))
 
 # %% ../../nbs/52_book.runner.ipynb #4b3eb975
@@ -210,7 +209,9 @@ def run_chapter(
     if "data_dir" in run_parameters(chapter, changed):
         changed = changed | {"data_dir": str(Path(data_dir).absolute())}
     seed = run_parameters(chapter, changed).get("seed", 0)
-    run_page(root, chapter, target, changed, kernel_environment(target, profile, threads, seed))
+    run_page(
+        root, chapter, target, changed, kernel_environment(root, target, profile, threads, seed)
+    )
 
 
 def run_lesson(
@@ -219,7 +220,7 @@ def run_lesson(
     target: Path,  # the page's folder
 ) -> None:
     "Run a library notebook for its outputs."
-    run_page(root, lesson, target, {}, kernel_environment(target, "draft"))
+    run_page(root, lesson, target, {}, kernel_environment(root, target, "draft"))
 
 # %% ../../nbs/52_book.runner.ipynb #658777b5
 def publish_page(

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'EPOCH', 'Interval', 'on_grid', 'grid', 'Column', 'Kind', 'kind_of', 'Problem', 'BarError', 'shape_problems',
-           'time_problems', 'value_problems', 'problems', 'validate', 'time_unit', 'bars_from_rows', 'gaps']
+           'time_problems', 'value_problems', 'problems', 'validate', 'time_unit', 'stamps_from', 'bars_from_rows',
+           'gaps']
 
 # %% ../../nbs/10_data.bars.ipynb #8e5b6056
 import re
@@ -15,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 # %% ../../nbs/10_data.bars.ipynb #b48ab875
-_SECONDS = {"m": 60, "h": 3600, "d": 86400}
+_SECONDS = {"d": 86400, "h": 3600, "m": 60}
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Interval:
 
     def __post_init__(self) -> None:
         found = (
-            re.fullmatch(r"([1-9]\d{0,3})([mhd])", self.name)
+            re.fullmatch(r"[1-9][0-9]{0,3}[mhd]", self.name)
             if isinstance(self.name, str)
             else None
         )
@@ -38,6 +39,10 @@ class Interval:
             raise ValueError(
                 f"an interval must divide a day or be whole days; {self.name!r} does not"
             )
+        unit = next(unit for unit, length in _SECONDS.items() if self.seconds % length == 0)
+        if unit != self.name[-1]:
+            named = f"{self.seconds // _SECONDS[unit]}{unit}"
+            raise ValueError(f"an interval has one name; {self.name!r} is written {named!r}")
 
     @property
     def seconds(self) -> int:
@@ -56,13 +61,14 @@ class Interval:
 def on_grid(
     open_at: pd.DatetimeIndex,  # any times, UTC
     interval: Interval,  # the grid's step
+    late_ms: int = 0,  # milliseconds after the grid's time that still count as on it
 ) -> np.ndarray:  # bool, one a time
-    "Whether each time, to the second, is a multiple of `interval` since 1970."
-    return _seconds(open_at) % interval.seconds == 0
+    "Whether each time is a multiple of `interval` since 1970."
+    return _late(open_at, interval) <= late_ms * 1_000_000
 
 
-def _seconds(open_at: pd.DatetimeIndex) -> np.ndarray:
-    return open_at.as_unit("ns").asi8 // 1_000_000_000
+def _late(open_at: pd.DatetimeIndex, interval: Interval) -> np.ndarray:
+    return open_at.as_unit("ns").asi8 % (interval.seconds * 1_000_000_000)
 
 
 def grid(
@@ -92,6 +98,7 @@ class Kind:
     name: str
     meaning: str
     columns: tuple[Column, ...]
+    late_ms: int = 0
 
     @property
     def names(self) -> list[str]:
@@ -122,7 +129,10 @@ KINDS = {
             (Column("long_share", "share", high=1.0), Column("short_share", "share", high=1.0)),
         ),
         Kind(
-            "funding", "rate paid by longs to shorts", (Column("funding_rate", "share", -1.0, 1.0),)
+            "funding",
+            "rate paid by longs to shorts",
+            (Column("funding_rate", "share", -1.0, 1.0),),
+            late_ms=999,
         ),
     )
 }
@@ -176,6 +186,10 @@ def shape_problems(
         return
     if index.name != "open_at":
         yield Problem(-1, "", f"an index named {index.name!r}", "the name 'open_at'")
+    twice = bars.columns[bars.columns.duplicated()]
+    if len(twice):
+        yield Problem(-1, "", f"{twice[0]} as a column twice", "each column once")
+        return
     missing = [name for name in kind.names if name not in bars.columns]
     if missing:
         yield Problem(-1, "", f"no column {', '.join(missing)}", f"the columns of {kind.name}")
@@ -192,25 +206,28 @@ EPOCH = (pd.Timestamp("2009-01-03", tz="UTC"), pd.Timestamp("2100-01-01", tz="UT
 
 def time_problems(
     bars: pd.DataFrame,  # a table of the right shape
+    kind: Kind,  # what it holds
     interval: Interval,  # the grid it should lie on
     off_grid: bool = False,  # admit rows between the grid's steps
 ) -> Iterator[Problem]:
-    "Wrong unit, disorder, duplicates, times off the grid."
-    open_at = bars.index
-    outside = (open_at < EPOCH[0]) | (open_at >= EPOCH[1])
+    "Wrong unit, times too fine, disorder, duplicates, times off the grid."
+    outside = ~((bars.index >= EPOCH[0]) & (bars.index < EPOCH[1]))
     if outside.any():
         expected = (
             "a time between 2009 and 2100; were seconds or microseconds read as milliseconds?"
         )
         yield from _rows(bars, outside, "this time", expected)
         return
-    step = np.diff(open_at.as_unit("ns").asi8, prepend=np.iinfo(np.int64).min // 2)
+    stamps = bars.index.as_unit("ns").asi8
+    fine = stamps % 1_000_000 != 0
+    yield from _rows(bars, fine, "a time finer than a millisecond", "whole milliseconds")
+    on_time = on_grid(bars.index, interval, kind.late_ms)
+    told = np.where(on_time, stamps - _late(bars.index, interval), stamps)
+    step = np.diff(told, prepend=np.iinfo(np.int64).min // 2)
     yield from _rows(bars, step == 0, "a second row for this time", "one row a time")
     yield from _rows(bars, step < 0, "an earlier time than the row before", "rows in order of time")
     if not off_grid:
-        yield from _rows(
-            bars, ~on_grid(open_at, interval), "a time off the grid", f"a multiple of {interval}"
-        )
+        yield from _rows(bars, ~on_time, "a time off the grid", f"a multiple of {interval}")
 
 # %% ../../nbs/10_data.bars.ipynb #ff6cea90
 def value_problems(
@@ -253,7 +270,8 @@ def problems(
     contract = kind_of(kind)
     found = list(shape_problems(bars, contract))
     if not found:
-        found = [*time_problems(bars, interval, off_grid), *value_problems(bars, contract)]
+        found += time_problems(bars, contract, interval, off_grid)
+        found += value_problems(bars, contract)
     return sorted(found, key=lambda problem: problem.row)
 
 
@@ -270,7 +288,7 @@ def validate(
         raise BarError(f"{kind} {interval}: {found[0]}{more}")
     return bars
 
-# %% ../../nbs/10_data.bars.ipynb #2f222350
+# %% ../../nbs/10_data.bars.ipynb #2818a7f9
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 
@@ -284,40 +302,80 @@ def time_unit(
     raise BarError(f"{stamp} is no time between 2009 and 2100 in s, ms, us or ns")
 
 
+def _unit_of(first: np.ndarray) -> str:
+    try:
+        return time_unit(int(first[0])) if len(first) else "ms"
+    except BarError as error:
+        raise BarError(f"row 0: found that {error}") from None
+
+
+def stamps_from(
+    times: pd.Series,  # a column of times
+) -> pd.Series:  # int64 since 1970; nanoseconds where the times were time stamps
+    "A column of times as integers; a missing time, text or a fraction is refused."
+    if times.isna().any():
+        raise BarError(f"row {times.isna().argmax()}: found no {times.name}, expected a time")
+    if pd.api.types.is_datetime64_any_dtype(times):
+        return pd.to_datetime(times, utc=True).dt.as_unit("ns").astype("int64")
+    if not pd.api.types.is_integer_dtype(times):
+        expected = "integers since 1970 or time stamps"
+        raise BarError(f"found {times.name} as {times.dtype}, expected {expected}")
+    return times
+
+# %% ../../nbs/10_data.bars.ipynb #3e6c739f
+def _floats(rows: pd.DataFrame, name: str) -> pd.Series:
+    try:
+        return rows[name].astype(np.float64)
+    except (ValueError, TypeError):
+        for row, value in enumerate(rows[name]):
+            try:
+                float(np.nan if value is None else value)
+            except (ValueError, TypeError):
+                raise BarError(
+                    f"row {row}: found {name} = {value!r}, expected a number"
+                ) from None
+        raise BarError(f"found {name} as {rows[name].dtype}, expected numbers") from None
+
+
 def bars_from_rows(
     rows: pd.DataFrame,  # the exchange's rows: numbers, or numbers as strings
     open_at: pd.Series | np.ndarray,  # their open times as integers since 1970
     kind: str,  # what they hold, a name in `KINDS`
-    unit: str = "ms",  # the unit of `open_at`
+    unit: str | None = "ms",  # the unit of `open_at`; None takes the one that fits the first
 ) -> pd.DataFrame:  # a bar table, not yet validated
     "An exchange's rows as a bar table: the contract's columns, as floats, by open time."
+    names = kind_of(kind).names
     stamps = np.asarray(open_at, dtype=np.int64)
+    unit = unit or _unit_of(stamps[:1])
     earliest, latest = (int(edge.timestamp()) * _PER_SECOND[unit] for edge in EPOCH)
     wrong = np.flatnonzero((stamps < earliest) | (stamps >= latest))
     if wrong.size:
-        row, stamp = wrong[0], stamps[wrong[0]]
-        raise BarError(f"row {row}: found the time {stamp} in {time_unit(stamp)}, expected {unit}")
+        try:
+            found = f"the time {stamps[wrong[0]]} in {time_unit(stamps[wrong[0]])}"
+        except BarError as error:
+            found = f"that {error}"
+        raise BarError(f"row {wrong[0]}: found {found}, expected {unit}")
     index = pd.DatetimeIndex(pd.to_datetime(stamps, unit=unit, utc=True), name="open_at").as_unit(
         "ns"
     )
-    missing = [name for name in kind_of(kind).names if name not in rows]
+    missing = [name for name in names if name not in rows]
     if missing:
         raise BarError(f"{kind}: found no column {', '.join(missing)}")
-    return rows[kind_of(kind).names].astype(np.float64).set_index(index)
+    return pd.DataFrame({name: _floats(rows, name).to_numpy() for name in names}, index=index)
 
 # %% ../../nbs/10_data.bars.ipynb #acd47714
 def gaps(
     open_at: pd.DatetimeIndex,  # sorted open times
     interval: Interval,  # the grid
 ) -> pd.DataFrame:  # first_missing, last_missing, n_bars; a row a gap
-    "Every run of missing bars between the first and the last of `open_at`."
-    times = open_at[on_grid(open_at, interval)].floor("s")
-    n_missing = np.diff(_seconds(times)) // interval.seconds - 1
+    "Every run of slots without a row between the first and the last of `open_at`."
+    slots = open_at.floor(interval.offset)
+    n_missing = np.diff(slots.as_unit("s").asi8) // interval.seconds - 1
     before = np.flatnonzero(n_missing > 0)
     return pd.DataFrame(
         {
-            "first_missing": times[before] + interval.offset,
-            "last_missing": times[before + 1] - interval.offset,
+            "first_missing": slots[before] + interval.offset,
+            "last_missing": slots[before + 1] - interval.offset,
             "n_bars": n_missing[before],
         }
     )

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SCHEMA_VERSION', 'StoreError', 'Series', 'atomic_path', 'file_sha256', 'write_bars', 'read_bars', 'describe', 'merge',
-           'read_manifest', 'verify', 'utc', 'Store', 'read_plain', 'PlainFolder', 'open_store', 'find_series',
-           'check_folder']
+           'utc', 'read_manifest', 'verify', 'Store', 'read_plain', 'PlainFolder', 'open_store', 'strangers',
+           'find_series', 'check_folder']
 
 # %% ../../nbs/14_data.store.ipynb #9d47653a
 import fcntl
@@ -30,7 +30,8 @@ from lstm_market.data.bars import (
     gaps,
     kind_of,
     on_grid,
-    time_unit,
+    shape_problems,
+    stamps_from,
     validate,
 )
 
@@ -50,10 +51,9 @@ class Series:
 
     def __post_init__(self) -> None:
         for field in ("source", "symbol"):
-            if not re.fullmatch(r"[A-Za-z0-9-]{1,40}", getattr(self, field)):
-                raise ValueError(
-                    f"a {field} is letters, digits and dashes; not {getattr(self, field)!r}"
-                )
+            word = getattr(self, field)
+            if not re.fullmatch(r"[A-Za-z0-9-]{1,40}", word):
+                raise ValueError(f"a {field} is letters, digits and dashes; not {word!r}")
         kind_of(self.kind)
         Interval(self.interval)
 
@@ -66,6 +66,13 @@ class Series:
         if name.count("_") != 3:
             raise ValueError(f"a series is source_SYMBOL_kind_interval; not {name!r}")
         return cls(*name.split("_"))
+
+
+def _parsed(name: str) -> Series | None:
+    try:
+        return Series.parse(name)
+    except ValueError:
+        return None
 
 # %% ../../nbs/14_data.store.ipynb #5917784a
 @contextmanager
@@ -107,7 +114,7 @@ _GROUP = 16_384
 
 
 def write_bars(
-    path: Path,  # the file to write
+    path: Path | pa.NativeFile,  # the file to write
     series: Series,  # what it holds
     bars: pd.DataFrame,  # a bar table
 ) -> None:
@@ -143,7 +150,7 @@ def _groups_between(
 ) -> Iterator[int]:
     for group in range(metadata.num_row_groups):
         span = metadata.row_group(group).column(0).statistics
-        if (start is None or span.max >= start) and (end is None or span.min <= end):
+        if span and (start is None or span.max >= start) and (end is None or span.min <= end):
             yield group
 
 # %% ../../nbs/14_data.store.ipynb #2e454a3b
@@ -165,14 +172,11 @@ def describe(
         "n_rows": len(open_at),
         "n_gaps": len(missing),
         "n_missing": int(missing.n_bars.sum()),
-        "n_off_grid": int((~on_grid(open_at, interval)).sum()),
+        "n_off_grid": int((~on_grid(open_at, interval, kind_of(series.kind).late_ms)).sum()),
     }
 
 # %% ../../nbs/14_data.store.ipynb #b12b2c0a
-def _refuse_contradiction(
-    was: pd.DataFrame,  # rows as they stand
-    now: pd.DataFrame,  # the same open times, told again
-) -> None:
+def _refuse_contradiction(was: pd.DataFrame, now: pd.DataFrame) -> None:
     differs = ~((was == now) | (was.isna() & now.isna())).to_numpy()
     if differs.any():
         row, column = np.argwhere(differs)[0]
@@ -193,7 +197,32 @@ def merge(
         _refuse_contradiction(told[repeated], rows.loc[told.index[repeated]])
     return rows
 
-# %% ../../nbs/14_data.store.ipynb #3156dd40
+# %% ../../nbs/14_data.store.ipynb #16aab557
+def utc(
+    time: str | pd.Timestamp | None,  # a time; without a zone it is taken as UTC
+) -> pd.Timestamp | None:  # the same in UTC
+    "A time as the bars have it."
+    if time is None:
+        return None
+    time = pd.Timestamp(time)
+    if pd.isna(time):
+        raise ValueError("expected a time, not NaT")
+    return time.tz_localize("UTC") if time.tz is None else time.tz_convert("UTC")
+
+
+def _checked(name: str, entry: dict) -> tuple[Series, dict]:
+    sha256 = str(entry.get("sha256"))
+    expected = {
+        "sha256": sha256 if re.fullmatch("[0-9a-f]{64}", sha256) else "64 hexadecimal digits",
+        "file": f"{name}.{sha256[:12]}.parquet",
+        "fetched_at": utc(str(entry.get("fetched_at"))).isoformat(),
+    }
+    for key, value in expected.items():
+        if entry.get(key) != value:
+            raise ValueError(f"{name} has {key} {entry.get(key)!r}, expected {value!r}")
+    return Series.parse(name), dict(entry)
+
+
 def read_manifest(
     folder: Path,  # a store's folder
 ) -> dict[Series, dict]:  # the entry of every series
@@ -203,29 +232,38 @@ def read_manifest(
         return {}
     try:
         said = json.loads(path.read_text())
-        return {Series.parse(name): dict(entry) for name, entry in said["series"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if (version := said["schema_version"]) != SCHEMA_VERSION:
+            raise ValueError(f"schema_version is {version!r}, expected {SCHEMA_VERSION}")
+        return dict(_checked(*item) for item in said["series"].items())
+    except KeyError as error:
+        raise StoreError(f"{path} is not a manifest: it lacks {error}") from None
+    except (ValueError, TypeError, AttributeError, OSError) as error:
         raise StoreError(f"{path} is not a manifest: {error}") from None
 
-
+# %% ../../nbs/14_data.store.ipynb #b5986448
 def verify(
     path: Path,  # a data file
     series: Series,  # what it should hold
     entry: dict,  # what the manifest says of it
 ) -> None:
     "Refuse a file that is missing, changed, or not what its entry says."
-    if not path.is_file():
-        raise StoreError(f"{path} is missing, though the manifest names it")
-    if file_sha256(path) != entry.get("sha256"):
+    if path.is_symlink() or not path.is_file():
+        found = "a link" if path.is_symlink() else "missing, though the manifest names it"
+        raise StoreError(f"{path} is {found}; expected the file itself")
+    if file_sha256(path) != entry["sha256"]:
         raise StoreError(f"{path} has changed: its bytes are not those the manifest describes")
-    held = (pq.read_schema(path).metadata or {}).get(b"series", b"").decode()
+    try:
+        held = (pq.read_schema(path).metadata or {}).get(b"series", b"").decode()
+        open_at = read_bars(path, []).index
+    except (pa.ArrowException, KeyError) as error:
+        raise StoreError(f"{path} is not a file of bars: {error}") from None
     if held != str(series):
         raise StoreError(f"{path} holds {held or 'no named series'}, the manifest says {series}")
-    for key, value in describe(series, read_bars(path, []).index).items():
+    for key, value in describe(series, open_at).items():
         if entry.get(key) != value:
             raise StoreError(f"{path} has {key} {value}, the manifest says {entry.get(key)}")
 
-# %% ../../nbs/14_data.store.ipynb #ebd986b9
+# %% ../../nbs/14_data.store.ipynb #5296d983
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
@@ -235,170 +273,52 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _place(folder: Path, series: Series, bars: pd.DataFrame) -> dict:
-    draft = folder / f".{series}.{os.getpid()}.partial"
-    try:
-        write_bars(draft, series, bars)
-        sha256 = file_sha256(draft)
-        name = f"{series}.{sha256[:12]}.parquet"
-        with atomic_path(folder / name) as final:
-            os.replace(draft, final)
-    finally:
-        draft.unlink(missing_ok=True)
-    return {"file": name, "sha256": sha256}
+    sink = pa.BufferOutputStream()
+    write_bars(sink, series, bars)
+    sha256 = hashlib.sha256(sink.getvalue()).hexdigest()
+    place = {"file": f"{series}.{sha256[:12]}.parquet", "sha256": sha256}
+    entry = describe(series, bars.index) | place
+    with atomic_path(folder / entry["file"]) as draft:
+        draft.write_bytes(sink.getvalue())
+        verify(draft, series, entry)
+    return entry
 
 
 def _write_manifest(folder: Path, entries: dict[Series, dict]) -> None:
-    said = {
-        "schema_version": SCHEMA_VERSION,
-        "series": {str(s): entries[s] for s in sorted(entries)},
-    }
+    named = {str(series): entries[series] for series in sorted(entries)}
+    said = {"schema_version": SCHEMA_VERSION, "series": named}
     with atomic_path(folder / "manifest.json") as path:
         path.write_text(json.dumps(said, indent=1) + "\n")
 
 
+def _is_own(name: str) -> bool:
+    whole = re.sub(r"\A\.(.+)\.[0-9]+\.partial\Z", r"\1", name)
+    written = re.fullmatch(r"(.+)\.[0-9a-f]{12}\.parquet", whole)
+    return whole == "manifest.json" or bool(written and _parsed(written[1]))
+
+
 def _sweep(folder: Path, entries: dict[Series, dict]) -> None:
-    kept = {entry["file"] for entry in entries.values()}
-    for path in [*folder.glob("*_*_*_*.*.parquet"), *folder.glob(".*.partial")]:
-        if path.name not in kept:
+    kept = {"manifest.json"} | {entry["file"] for entry in entries.values()}
+    for path in folder.iterdir():
+        if _is_own(path.name) and path.name not in kept:
             path.unlink(missing_ok=True)
 
-# %% ../../nbs/14_data.store.ipynb #6e8b34ee
-def utc(
-    time: str | pd.Timestamp | None,  # a time; without a zone it is taken as UTC
-) -> pd.Timestamp | None:  # the same in UTC
-    "A time as the bars have it."
-    if time is None:
-        return None
-    time = pd.Timestamp(time)
-    return time.tz_localize("UTC") if time.tz is None else time.tz_convert("UTC")
-
-
-def _refuse_unknown(series: Series, columns: list[str] | None) -> None:
-    unknown = [name for name in columns or [] if name not in kind_of(series.kind).names]
-    if unknown:
-        raise ValueError(f"{series} has no column {', '.join(unknown)}")
-
-
-def _entry(folder: Path, entries: dict[Series, dict], series: Series) -> dict:
-    if series not in entries:
-        known = ", ".join(map(str, sorted(entries))) or "nothing"
-        raise StoreError(f"{folder} holds {known}; not {series}")
-    return entries[series]
-
-# %% ../../nbs/14_data.store.ipynb #c98faf80
-class Store:
-    "A folder of Parquet files under a manifest."
-
+# %% ../../nbs/14_data.store.ipynb #173acdb0
+class _Folder:
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
-        self._proven: dict[Series, tuple] = {}
+        self._known: dict[Series, tuple] = {}
 
     def series(self) -> list[Series]:
-        "What is stored, in order of name."
-        return sorted(read_manifest(self.folder))
+        "What is held, in order of name."
+        return sorted(self._listed())
 
-    def sha256(self, series: Series) -> str:
-        "The hash of the bytes that hold `series`."
-        return _entry(self.folder, read_manifest(self.folder), series)["sha256"]
-
-    def path(self, series: Series) -> Path:
-        "The file that holds `series`, proven to be what the manifest says."
-        for _ in range(2):
-            entry = _entry(self.folder, read_manifest(self.folder), series)
-            path = self.folder / Path(str(entry.get("file"))).name
-            if path.is_file():
-                break
-        state = (entry, path.stat().st_mtime_ns, path.stat().st_size) if path.is_file() else None
-        if state is None or self._proven.get(series) != state:
-            verify(path, series, entry)
-            self._proven[series] = state
-        return path
-
-    def read(
-        self,
-        series: Series,  # what to read
-        columns: list[str] | None = None,  # which columns, or all
-        start: str | pd.Timestamp | None = None,  # first open time, included
-        end: str | pd.Timestamp | None = None,  # last open time, included
-    ) -> pd.DataFrame:  # a bar table
-        "A span of a stored series."
-        _refuse_unknown(series, columns)
-        return read_bars(self.path(series), columns, utc(start), utc(end))
-
-    def append(
-        self,
-        series: Series,  # what the rows belong to
-        bars: pd.DataFrame,  # rows in any order; identical repeats are dropped
-        fetched_at: str | pd.Timestamp | None = None,  # when they were fetched, now if not given
-        replace: bool = False,  # rows that contradict stored ones take their place
-    ) -> None:
-        "Add rows to a series, all or none."
-        fetched_at = utc(fetched_at) or pd.Timestamp.now("UTC")
-        with _locked(self.folder):
-            entries = read_manifest(self.folder)
-            old = self.read(series) if series in entries else bars[:0]
-            rows = validate(merge(old, bars, replace), series.kind, Interval(series.interval), True)
-            about = describe(series, rows.index) | {"fetched_at": fetched_at.isoformat()}
-            entries[series] = about | _place(self.folder, series, rows)
-            _write_manifest(self.folder, entries)
-            _sweep(self.folder, entries)
-
-# %% ../../nbs/14_data.store.ipynb #3fbf07fb
-_TIMES = ("open_at", "open_time", "funding_time", "timestamp")
-_OTHER_NAMES = {"oi": "open_interest", "ls_buy_ratio": "long_share", "ls_sell_ratio": "short_share"}
-
-
-def read_plain(
-    path: Path,  # a Parquet file of somebody else's
-    series: Series,  # what it should hold
-) -> pd.DataFrame:  # a bar table
-    "The bars in a plain Parquet file; columns beyond the contract are left behind."
-    try:
-        rows = pq.read_table(path).to_pandas().rename(columns=_OTHER_NAMES)
-    except pa.ArrowInvalid as error:
-        raise StoreError(f"{path} is not a Parquet file: {error}") from None
-    times = [name for name in _TIMES if name in rows]
-    if not times:
-        raise StoreError(f"{path} has no column of times: one of {', '.join(_TIMES)}")
-    stamps = rows[times[0]]
-    if not pd.api.types.is_integer_dtype(stamps):
-        stamps = pd.to_datetime(stamps, utc=True).dt.as_unit("ms").astype("int64")
-    unit = time_unit(int(stamps.iloc[0])) if len(stamps) else "ms"
-    try:
-        bars = bars_from_rows(rows, stamps, series.kind, unit)
-        return validate(bars, series.kind, Interval(series.interval), off_grid=True)
-    except BarError as error:
-        raise StoreError(f"{path}: {error}") from None
-
-# %% ../../nbs/14_data.store.ipynb #8cbc4929
-class PlainFolder:
-    "A folder of plain Parquet files, named as series are, read as if it were a store."
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = Path(folder)
-        self._rows: dict[Series, pd.DataFrame] = {}
-
-    def paths(self) -> dict[Series, Path]:
-        "The file of every series whose name is understood."
-        found = {}
-        for path in sorted(self.folder.glob("*.parquet")):
-            try:
-                found[Series.parse(path.stem)] = path
-            except ValueError:
-                continue
-        return found
-
-    def series(self) -> list[Series]:
-        "What the folder holds, in order of name."
-        return sorted(self.paths())
-
-    def path(self, series: Series) -> Path:
-        "The file that holds `series`."
-        return _entry(self.folder, self.paths(), series)
-
-    def sha256(self, series: Series) -> str:
-        "The hash of the bytes that hold `series`."
-        return file_sha256(self.path(series))
+    def _entry(self, series: Series) -> dict:
+        entries = self._listed()
+        if series not in entries:
+            known = ", ".join(map(str, sorted(entries))) or "nothing"
+            raise StoreError(f"{self.folder} holds {known}; not {series}")
+        return entries[series]
 
     def read(
         self,
@@ -408,22 +328,130 @@ class PlainFolder:
         end: str | pd.Timestamp | None = None,  # last open time, included
     ) -> pd.DataFrame:  # a bar table
         "A span of a series."
-        _refuse_unknown(series, columns)
-        if series not in self._rows:
-            self._rows[series] = read_plain(self.path(series), series)
-        rows = self._rows[series].loc[utc(start) : utc(end)]
-        return rows if columns is None else rows[columns]
+        unknown = [name for name in columns or [] if name not in kind_of(series.kind).names]
+        if unknown:
+            raise ValueError(f"{series} has no column {', '.join(unknown)}")
+        return self._span(series, columns, utc(start), utc(end))
 
-# %% ../../nbs/14_data.store.ipynb #5aed495c
+# %% ../../nbs/14_data.store.ipynb #92dd582f
+class Store(_Folder):
+    "A folder of Parquet files under a manifest."
+
+    def _listed(self) -> dict[Series, dict]:
+        return read_manifest(self.folder)
+
+    def _span(self, series: Series, *what) -> pd.DataFrame:
+        return read_bars(self.path(series), *what)
+
+    def _proven(self, series: Series) -> tuple[Path, dict]:
+        for _ in range(2):
+            entry = self._entry(series)
+            path = self.folder / entry["file"]
+            if path.is_file():
+                break
+        state = path.is_file() and (entry, path.lstat().st_ctime_ns, path.lstat().st_size)
+        if self._known.get(series) != state:
+            verify(path, series, entry)
+            self._known[series] = state
+        return path, entry
+
+    def path(self, series: Series) -> Path:
+        "The file that holds `series`, proven to be what the manifest says."
+        return self._proven(series)[0]
+
+    def sha256(self, series: Series) -> str:
+        "The hash of the bytes that hold `series`, proven like the file."
+        return self._proven(series)[1]["sha256"]
+
+    def append(
+        self,
+        series: Series,  # what the rows belong to
+        bars: pd.DataFrame,  # rows in any order; identical repeats are dropped
+        fetched_at: str | pd.Timestamp | None = None,  # when they were fetched, now if not given
+        replace: bool = False,  # rows that contradict stored ones take their place
+    ) -> None:
+        "Add rows to a series, all or none."
+        told_at = {"fetched_at": (utc(fetched_at) or pd.Timestamp.now("UTC")).isoformat()}
+        for problem in shape_problems(bars, kind_of(series.kind)):
+            raise BarError(f"{series}: {problem}")
+        bars, plain = bars[kind_of(series.kind).names], PlainFolder(self.folder).series()
+        if plain and not (self.folder / "manifest.json").exists():
+            raise StoreError(f"{self.folder} holds {plain[0]}.parquet; a store begins elsewhere")
+        with _locked(self.folder):
+            entries = read_manifest(self.folder)
+            old = self.read(series) if series in entries else bars[:0]
+            rows = validate(merge(old, bars, replace), series.kind, Interval(series.interval), True)
+            entries[series] = _place(self.folder, series, rows) | told_at
+            _write_manifest(self.folder, entries)
+            _sweep(self.folder, entries)
+
+# %% ../../nbs/14_data.store.ipynb #1ed1ea09
+_TIMES = ("open_at", "open_time", "funding_time", "timestamp")
+_OTHER_NAMES = {"oi": "open_interest", "ls_buy_ratio": "long_share", "ls_sell_ratio": "short_share"}
+
+
+def read_plain(
+    path: Path,  # a Parquet file of somebody else's
+    series: Series,  # what it should hold
+) -> pd.DataFrame:  # a bar table
+    "The bars in a plain Parquet file; columns beyond the contract are left behind."
+    return _hashed_bars(Path(path), series)[0]
+
+
+def _hashed_bars(path: Path, series: Series) -> tuple[pd.DataFrame, str]:
+    try:
+        content = path.read_bytes()
+        with pq.ParquetFile(pa.BufferReader(content)) as file:
+            rows = file.read().to_pandas(ignore_metadata=True).rename(columns=_OTHER_NAMES)
+    except (pa.ArrowException, OSError) as error:
+        raise StoreError(f"{path} is not a Parquet file: {error}") from None
+    try:
+        twice = rows.columns[rows.columns.duplicated()]
+        if len(twice):
+            raise BarError(f"found {twice[0]} as a column twice, expected each column once")
+        times = [name for name in _TIMES if name in rows]
+        if not times:
+            raise BarError(f"found no column of times, expected one of {', '.join(_TIMES)}")
+        bars = bars_from_rows(rows, stamps_from(rows[times[0]]), series.kind, unit=None)
+        validate(bars, series.kind, Interval(series.interval), off_grid=True)
+    except ValueError as error:
+        raise StoreError(f"{path}: {error}") from None
+    return bars, hashlib.sha256(content).hexdigest()
+
+# %% ../../nbs/14_data.store.ipynb #ddd8754a
+class PlainFolder(_Folder):
+    "A folder of plain Parquet files, named as series are, read as if it were a store."
+
+    def _listed(self) -> dict[Series, dict]:
+        named = {_parsed(path.stem): path.name for path in self.folder.glob("*.parquet")}
+        return {series: {"file": name} for series, name in named.items() if series}
+
+    def _loaded(self, series: Series) -> tuple[pd.DataFrame, str]:
+        if series not in self._known:
+            self._known[series] = _hashed_bars(self.path(series), series)
+        return self._known[series]
+
+    def _span(self, series: Series, columns: list[str] | None, *span) -> pd.DataFrame:
+        rows = self._loaded(series)[0]
+        return rows.loc[slice(*span), rows.columns if columns is None else columns]
+
+    def path(self, series: Series) -> Path:
+        "The file that holds `series`."
+        return self.folder / self._entry(series)["file"]
+
+    def sha256(self, series: Series) -> str:
+        "The hash of the bytes from which `series` was read."
+        return self._loaded(series)[1]
+
+# %% ../../nbs/14_data.store.ipynb #699ea4e5
 def open_store(
     folder: Path,  # a store, or a folder of plain Parquet files
 ) -> Store | PlainFolder:  # both answer series(), read(), path() and sha256()
     "The market data in a folder."
     folder = Path(folder)
     if not folder.is_dir():
-        raise StoreError(
-            f"{folder} is {'a file' if folder.exists() else 'missing'}, expected a folder"
-        )
+        found = "a file" if folder.exists() else "missing"
+        raise StoreError(f"{folder} is {found}, expected a folder")
     if (folder / "manifest.json").exists():
         return Store(folder)
     plain = PlainFolder(folder)
@@ -431,6 +459,14 @@ def open_store(
         form = "source_SYMBOL_kind_interval.parquet"
         raise StoreError(f"{folder} holds neither manifest.json nor a file named like {form}")
     return plain
+
+
+def strangers(
+    folder: Path,  # a store, or a folder of plain Parquet files
+) -> list[str]:  # names, in order
+    "The Parquet files in `folder` that belong to no series and are not read."
+    held = {entry["file"] for entry in open_store(folder)._listed().values()}
+    return sorted({path.name for path in Path(folder).glob("*.parquet")} - held)
 
 # %% ../../nbs/14_data.store.ipynb #8c761ade
 def find_series(
@@ -442,10 +478,8 @@ def find_series(
     "The series of a symbol, kind and interval, whoever published it."
     fits = [s for s in store.series() if (s.symbol, s.kind, s.interval) == (symbol, kind, interval)]
     if len(fits) != 1:
-        named = ", ".join(map(str, fits or store.series()))
-        raise StoreError(
-            f"expected one series of {symbol} {kind} {interval}, found {named or 'nothing'}"
-        )
+        asked, named = f"{symbol} {kind} {interval}", ", ".join(map(str, fits or store.series()))
+        raise StoreError(f"expected one series of {asked}, found {named or 'nothing'}")
     return fits[0]
 
 # %% ../../nbs/14_data.store.ipynb #c5ad96cf
