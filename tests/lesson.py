@@ -1,8 +1,8 @@
 """Run one library notebook as a test, against the exported package.
 
-A cell that exports becomes an import of what it defines, so that the lessons exercise the modules
-that users import; that these equal the notebooks is a test of its own. The notebook runs from top
-to bottom in this process and stops at the first cell that fails.
+A cell that exports is run as it stands, so that a name used before its cell is found, and then
+imports what it has defined from the package, so that the lessons exercise the modules that users
+import. The notebook runs from top to bottom in this process and stops at the first failing cell.
 """
 
 import ast
@@ -16,7 +16,7 @@ def names_defined(source: str) -> list[str]:
     "The functions, classes and constants that a cell defines."
     names = []
     for node in ast.parse(source).body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names.append(node.name)
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         names += [target.id for target in targets if isinstance(target, ast.Name)]
@@ -24,16 +24,13 @@ def names_defined(source: str) -> list[str]:
 
 
 def as_test(source: str, module: str) -> str:
-    "The source to run for a cell: its own, or an import of what it exports."
+    "The source to run for a cell, and for an exporting one the import of what it exports."
     if re.search(r"^nbdev\.nbdev_export\(\)$", source, re.MULTILINE):
         return ""
     if not re.match(r"#\| ?export", source):
         return source
-    imports = all(isinstance(node, ast.Import | ast.ImportFrom) for node in ast.parse(source).body)
     names = ", ".join(names_defined(source))
-    if imports:
-        return source
-    return f"from {module} import {names}" if names else ""
+    return f"{source}\nfrom {module} import {names}" if names else source
 
 
 def main(path: Path) -> int:

@@ -24,7 +24,7 @@ def test_there_are_lessons():
 def test_a_lesson_runs_against_the_package():
     cell = "#| export\nA, b = 1, 2\nC = 3\nC += 1\n\n\nclass D: ...\n\n\ndef e(): ..."
     assert names_defined(cell) == ["C", "D", "e"]
-    assert as_test(cell, "lstm_market.x") == "from lstm_market.x import C, D, e"
+    assert as_test(cell, "lstm_market.x") == f"{cell}\nfrom lstm_market.x import C, D, e"
     assert as_test("x = 1", "lstm_market.x") == "x = 1"
     assert as_test("#| export\nimport re", "lstm_market.x") == "#| export\nimport re"
     assert as_test("import nbdev\nnbdev.nbdev_export()", "lstm_market.x") == ""

@@ -313,6 +313,10 @@ class _Folder:
         "What is held, in order of name."
         return sorted(self._listed())
 
+    def _plain(self) -> dict[Series, dict]:
+        named = {_parsed(path.stem): path.name for path in self.folder.glob("*.parquet")}
+        return {series: {"file": name} for series, name in named.items() if series}
+
     def _entry(self, series: Series) -> dict:
         entries = self._listed()
         if series not in entries:
@@ -374,9 +378,9 @@ class Store(_Folder):
         told_at = {"fetched_at": (utc(fetched_at) or pd.Timestamp.now("UTC")).isoformat()}
         for problem in shape_problems(bars, kind_of(series.kind)):
             raise BarError(f"{series}: {problem}")
-        bars, plain = bars[kind_of(series.kind).names], PlainFolder(self.folder).series()
+        bars, plain = bars[kind_of(series.kind).names], self._plain()
         if plain and not (self.folder / "manifest.json").exists():
-            raise StoreError(f"{self.folder} holds {plain[0]}.parquet; a store begins elsewhere")
+            raise StoreError(f"{self.folder} holds {min(plain)}.parquet; a store begins elsewhere")
         with _locked(self.folder):
             entries = read_manifest(self.folder)
             old = self.read(series) if series in entries else bars[:0]
@@ -422,9 +426,7 @@ def _hashed_bars(path: Path, series: Series) -> tuple[pd.DataFrame, str]:
 class PlainFolder(_Folder):
     "A folder of plain Parquet files, named as series are, read as if it were a store."
 
-    def _listed(self) -> dict[Series, dict]:
-        named = {_parsed(path.stem): path.name for path in self.folder.glob("*.parquet")}
-        return {series: {"file": name} for series, name in named.items() if series}
+    _listed = _Folder._plain
 
     def _loaded(self, series: Series) -> tuple[pd.DataFrame, str]:
         if series not in self._known:
