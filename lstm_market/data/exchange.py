@@ -17,7 +17,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.utils import formatdate
 from functools import lru_cache, partial
@@ -50,7 +50,7 @@ from lstm_market.data.faults import (
     page,
     telling,
 )
-from .store import Series, open_store, utc
+from .store import Series, StoreError, open_store, utc
 
 # %% ../../nbs/19_data.exchange.ipynb #dc2d7eac
 class Entry(NamedTuple):
@@ -77,6 +77,7 @@ class Exchange:
         self.series = store.series()
         self.bars = lru_cache(maxsize=None)(store.read)
         self.faults, self.limits, self.clock = faults, limits, clock
+        self.series = [s for s in self.series if now is not None or self._readable(s)]
         self.now = utc(now) or self._after_all()
         self.log: list[Entry] = []
         self.askings, self.gates, self.latency = Counter(), {}, 0.0
@@ -87,6 +88,11 @@ class Exchange:
     def now_ms(self) -> int:
         "The exchange's clock in milliseconds."
         return self.now.value // 1_000_000
+
+    def _readable(self, series: Series) -> bool:
+        with suppress(StoreError):
+            return len(self.bars(series)) > 0
+        return False
 
     def _after_all(self) -> pd.Timestamp:
         steps = {s: Interval(s.interval).offset for s in self.series}
