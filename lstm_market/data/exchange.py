@@ -82,7 +82,7 @@ class Exchange:
         self.log: list[Entry] = []
         self.askings, self.gates, self.latency = Counter(), {}, 0.0
         self.told = lru_cache(maxsize=None)(lambda s, form="": telling(self.bars(s), s, form))
-        self.packed = lru_cache(maxsize=64)(partial(_packed, self))
+        self.packed = lru_cache(maxsize=64)(lambda path: _packed(self, path))
 
     @property
     def now_ms(self) -> int:
