@@ -201,6 +201,8 @@ def scrape(
     from lstm_market.data.exchanges import source_of
     from lstm_market.data.store import Store, utc
 
+    if base_url and not base_url.startswith(("http://", "https://")):
+        raise ValueError(f"--base-url must begin with http:// or https://, not {base_url!r}")
     store = Store(out or find_root() / "data")
     wanted = {"start": utc(start), "end": utc(end), "repair": repair, "dry_run": dry_run}
     for source in [source_of(name, symbol, interval, exchange) for name in kind or _KINDS]:
@@ -215,10 +217,10 @@ def scrape(
 @app.command()
 def exchange(
     data_dir: DataDir,
-    port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 8000,
+    port: Annotated[int, typer.Option(help="On 127.0.0.1.", min=0, max=65535)] = 8000,
     faults: Annotated[float, typer.Option(help="Share of answers that go wrong, 0 to 1.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Which answers go wrong.")] = 0,
-    latency: Annotated[float, typer.Option(help="Seconds that every answer takes.")] = 0.0,
+    latency: Annotated[float, typer.Option(help="Seconds that every answer takes.", min=0)] = 0.0,
 ) -> None:
     "Serve market data on this machine through the exchanges' protocols, until stopped."
     from lstm_market.data.exchange import make_exchange, serve
