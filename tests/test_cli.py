@@ -35,6 +35,26 @@ import pytest
             ["scrape", "--symbol", "B", "--base-url", "x", "--out", "{here}/s"],
             "must begin with http",
         ),
+        (
+            ["scrape", "--symbol", "B", "--via", "ftp", "--out", "{here}/s"],
+            "`via` is one of auto, api, archive; not 'ftp'",
+        ),
+        (
+            "scrape --symbol B --kind funding --interval 8h --via archive".split(),
+            "no archive has binance funding of 8h",
+        ),
+        (
+            ["scrape", "--symbol", "B", "--exchange", "kraken", "--out", "{here}/s"],
+            "no source of kraken kline",
+        ),
+        (
+            ["scrape", "--symbol", "B", "--interval", "7m", "--out", "{here}/s"],
+            "binance has kline of 1m, 3m",
+        ),
+        (
+            ["scrape", "--symbol", "B", "--start", "2020-13-01", "--out", "{here}/s"],
+            "2020-13-01",
+        ),
         (["exchange", "{here}/nowhere"], "is missing, expected a folder"),
         (["exchange", "{here}/csv", "--port", "99999"], "Invalid value for '--port'"),
         (["exchange", "{here}/csv", "--latency", "-1"], "Invalid value for '--latency'"),

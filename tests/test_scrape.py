@@ -2,37 +2,53 @@
 
 import asyncio
 import os
+import resource
 import shutil
 import signal
+import ssl
+import subprocess
+import sys
+import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import httpx
 import numpy as np
+import pandas as pd
 import pytest
 
+from lstm_market.book.cli import main
 from lstm_market.data.exchange import make_exchange, serve
 from lstm_market.data.exchanges import source_of
 from lstm_market.data.faults import Faults
-from lstm_market.data.fetch import fetch, fetch_async, wanted_spans
-from lstm_market.data.scrape import Conversation, Limiter, Refused
+from lstm_market.data.fetch import client_of, fetch, fetch_async
+from lstm_market.data.plan import journal, journal_folder, wanted_spans
+from lstm_market.data.scrape import Conversation, Limiter, Rate, Refused, Request, ms
 from lstm_market.data.store import Series, Store
 from lstm_market.data.synth import simulate
 
 N_SCHEDULES = {"kline": 200, "open-interest": 60, "long-short-ratio": 60}
+OPEN_INTEREST = Series("bybit", "BTCUSDT", "open-interest", "15m")
 FAST = Faults(rate=0.35, slow=0.01, wait=0.0, ban=0.0)
+
+
+def simulated(folder, n_bars, start):
+    "A simulated market with outages of 30 and 300 bars, in a store."
+    store = Store(folder / "store")
+    for (kind, interval), rows in simulate(n_bars, seed=3, start=start).series.items():
+        rows = rows.drop(rows.index[500:530]).drop(rows.index[900:1200])
+        store.append(Series("simulated", "BTCUSDT", kind, interval), rows)
+    return store
 
 
 @pytest.fixture(scope="module")
 def market(tmp_path_factory):
-    "A simulated market with outages of 30 and 300 bars, in a store."
-    store = Store(tmp_path_factory.mktemp("a market") / "store")
-    made = simulate(4_000, seed=3, start="2021-01-04")
-    for (kind, interval), rows in made.series.items():
-        rows = rows.drop(rows.index[500:530]).drop(rows.index[900:1200])
-        store.append(Series("simulated", "BTCUSDT", kind, interval), rows)
-    return store
+    "Six weeks."
+    return simulated(tmp_path_factory.mktemp("a market"), 4_000, "2021-01-04")
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +59,15 @@ def exchange(market):
         yield app.state.exchange, url
 
 
+@pytest.fixture(scope="module")
+def months(tmp_path_factory):
+    "Ten weeks with two whole months, served: the store, the exchange, its address."
+    store = simulated(tmp_path_factory.mktemp("two months"), 7_000, "2021-01-25")
+    app = make_exchange(store.folder, limits={})
+    with serve(app) as url:
+        yield store, app.state.exchange, url
+
+
 def begin_again(exchange, faults):
     exchange.faults = faults
     exchange.askings.clear()
@@ -50,13 +75,17 @@ def begin_again(exchange, faults):
     exchange.log.clear()
 
 
-async def fetched(folder, url, kind):
+async def fetched(folder, url, kind, n_at_once=8, via="api"):
     "One fetch of everything, patient and quick."
     source = source_of(kind, "BTCUSDT", "15m")
     series = Series(source.name, "BTCUSDT", kind, "15m")
     async with httpx.AsyncClient(base_url=url, timeout=10) as client:
-        talk = Conversation(client, Limiter(source.rate), first_wait=0.0005, firewall_wait=0.0)
-        return await fetch_async(Store(folder), source, series, talk, n_at_once=8)
+        talk, shelf = (
+            Conversation(client, Limiter(rate), first_wait=0.0005, firewall_wait=0.0)
+            for rate in (source.rate, Rate(1000, 1))
+        )
+        how = {"n_at_once": n_at_once, "via": via, "shelf": shelf}
+        return await fetch_async(Store(folder), source, series, talk, **how)
 
 
 @pytest.mark.parametrize("kind", N_SCHEDULES)
@@ -105,27 +134,141 @@ def test_a_forming_candle_is_never_stored(market, exchange, tmp_path):
         served.now = before
 
 
+def killed(rng, longest, run, log=(), n_requests=0):
+    "Start `run` in a process of its own and kill it at a random moment; whether that hit it."
+    until, patience = len(log) + n_requests, time.monotonic() + 10
+    child = os.fork()
+    if not child:
+        try:
+            run()
+        finally:
+            os._exit(0)
+    while len(log) < until and time.monotonic() < patience:
+        time.sleep(0.0005)
+    time.sleep(rng.uniform(0.0, longest))
+    os.kill(child, signal.SIGKILL)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
 def test_killed_and_started_again(market, exchange, tmp_path):
-    "Killed 50 times at random moments: the same bytes, and no stretch in the journal asked again."
+    "Killed at 50 random moments on a bad day: the same bytes."
     served, url = exchange
     begin_again(served, replace(FAST, seed=1, slow=0.03))
     rng, store = np.random.default_rng(4), Store(tmp_path / "killed")
-    n_killed = 0
-    for _ in range(50):
-        child = os.fork()
-        if not child:
-            try:
-                asyncio.run(fetched(store.folder, url, "kline"))
-            finally:
-                os._exit(0)
-        time.sleep(rng.uniform(0.005, 0.08))
-        os.kill(child, signal.SIGKILL)
-        n_killed += os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    hits = [
+        killed(rng, 0.08, lambda: asyncio.run(fetched(store.folder, url, "kline")))
+        for _ in range(50)
+    ]
     begin_again(served, Faults())
     done = asyncio.run(fetched(store.folder, url, "kline"))
     asyncio.run(fetched(tmp_path / "calm", url, "kline"))
     assert store.sha256(done.series) == Store(tmp_path / "calm").sha256(done.series)
-    assert n_killed >= 10, "hardly a run was killed"
+    assert sum(hits) >= 10, "hardly a run was killed"
+
+
+def stretches(log, path):
+    "How often each stretch was asked for."
+    asked = (entry.params for entry in log if entry.path == path)
+    return Counter((p["startTime"], p["endTime"]) for p in asked if "endTime" in p)
+
+
+def test_nothing_that_is_stored_is_asked_again(tmp_path):
+    "Killed 50 times while it works: each kill costs at most the one stretch that was under way."
+    times = pd.date_range("2021-01-04", periods=40_000, freq="15min", tz="UTC", name="open_at")
+    rows = pd.DataFrame({"open_interest": np.arange(40_000.0)}, index=times.as_unit("ns"))
+    Store(tmp_path / "served").append(Series("bybit", "BTCUSDT", "open-interest", "15m"), rows)
+    app = make_exchange(tmp_path / "served", latency=0.002, limits={})
+    path, folder = "/v5/market/open-interest", tmp_path / "killed"
+    rng, log, n_killed = np.random.default_rng(5), app.state.log, 0
+    with serve(app) as url:
+        for _ in range(50):
+            held = {
+                (str(ms(span.first)), str(ms(span.last)))
+                for span in journal(journal_folder(Store(folder), OPEN_INTEREST))
+            }
+            before = len(log)
+            run = partial(fetched, folder, url, "open-interest", 1)
+            n_asked = 3 + int(rng.integers(8))
+            n_killed += killed(rng, 0.006, lambda run=run: asyncio.run(run()), log, n_asked)
+            again = set(stretches(log[before:], path)) & held
+            assert not again, f"in the journal, and asked for again: {again}"
+        done = asyncio.run(fetched(folder, url, "open-interest", 1))
+        asked = stretches(log, path)
+    assert n_killed == 50 and len(held) > 10 and done.n_spans > 0, "killed while at work"
+    assert len(asked) >= 200 and min(asked.values()) == 2
+    assert sum(asked.values()) <= 2 * len(asked) + 2 * n_killed, "two tellings of a page a kill"
+    assert Store(folder).read(OPEN_INTEREST).equals(rows[:-1]), "all that has closed"
+
+
+@pytest.mark.parametrize("kind", ["kline", "perp-kline"])
+def test_any_way_stores_the_same_bytes(months, tmp_path, kind):
+    "Through the archive and through the API, on calm days and on bad ones, and after a kill."
+    _, served, url = months
+    source = source_of(kind, "BTCUSDT", "15m")
+    begin_again(served, Faults())
+    calm = fetch(Store(tmp_path / "api"), source, url, via="api")
+    undisturbed = Store(tmp_path / "api").sha256(calm.series)
+    assert calm.n_archived == 0 and not any("/data/" in entry.path for entry in served.log)
+    for seed in range(12):
+        begin_again(served, replace(FAST, seed=seed))
+        done = asyncio.run(fetched(tmp_path / "auto", url, kind, via="auto"))
+        assert Store(tmp_path / "auto").sha256(done.series) == undisturbed, f"seed {seed}"
+        assert done.disagreements.empty and done.n_requests <= 8 * calm.n_requests
+        shutil.rmtree(tmp_path / "auto")
+    begin_again(served, Faults())
+    done = fetch(Store(tmp_path / "auto"), source, url)
+    assert done.n_archived > 1000 and Store(tmp_path / "auto").sha256(done.series) == undisturbed
+    begin_again(served, Faults(slow=0.02, rate=0.3, kinds=("slow",)))
+    rng = np.random.default_rng(6)
+    run = partial(fetched, tmp_path / "killed", url, kind, via="auto")
+    assert sum(killed(rng, 0.12, lambda: asyncio.run(run())) for _ in range(15)) >= 3
+    asyncio.run(run())
+    assert Store(tmp_path / "killed").sha256(done.series) == undisturbed
+
+
+def test_files_alone(months, tmp_path):
+    "The finished days, and no page of the API."
+    market, served, url = months
+    begin_again(served, Faults())
+    done = fetch(Store(tmp_path / "s"), source_of("kline", "BTCUSDT", "15m"), url, via="archive")
+    truth = market.read(Series("simulated", "BTCUSDT", "kline", "15m"))
+    today = served.now.floor("D")
+    assert done.n_rows == done.n_archived > 3000
+    assert Store(tmp_path / "s").read(done.series).equals(truth[truth.index < today])
+    assert not stretches(served.log, "/api/v3/klines")
+    for seed in range(4):
+        begin_again(served, replace(FAST, seed=seed))
+        bad = asyncio.run(fetched(tmp_path / str(seed), url, "kline", via="archive"))
+        assert Store(tmp_path / str(seed)).sha256(done.series) == Store(tmp_path / "s").sha256(
+            done.series
+        ), f"seed {seed}"
+        assert not bad.left_out, "without a checksum a file is believed when it came twice alike"
+    begin_again(served, Faults())
+    rest = fetch(Store(tmp_path / "s"), source_of("kline", "BTCUSDT", "15m"), url)
+    assert Store(tmp_path / "s").read(rest.series).equals(truth)
+
+
+def test_one_download_gives_both_counts(months, tmp_path, monkeypatch):
+    market, served, url = months
+    begin_again(served, Faults())
+    interest, ratio = (
+        source_of(kind, "BTCUSDT", "5m", "binance") for kind in list(N_SCHEDULES)[1:]
+    )
+    second = Series("binance", "BTCUSDT", "long-short-ratio", "5m")
+    store = Store(tmp_path / "s")
+    monkeypatch.setattr("lstm_market.data.fetch.ARCHIVE_RATE", Rate(1000, 1))
+    first = fetch(store, interest, url, also=(second,))
+    done = fetch(store, ratio, url)
+    sent = Counter(e.path for e in served.log if e.path.endswith("zip") and e.status == 200)
+    assert len(sent) > 40 and set(sent.values()) == {1}
+    truth = market.read(Series("simulated", "BTCUSDT", "open-interest", "15m"))
+    assert store.read(first.series).equals(truth[truth.index < served.now.floor("D")])
+    told = market.read(Series("simulated", "BTCUSDT", "long-short-ratio", "15m"))
+    stored = store.read(done.series)
+    assert np.abs(stored - told.loc[stored.index]).max(axis=None) < 1e-12
+    assert len(stored) == (told.index < served.now.floor("D")).sum()
+    again = fetch(store, interest, url)
+    assert again.n_rows == 0
 
 
 def test_limits_are_kept(market, tmp_path):
@@ -147,3 +290,160 @@ def test_what_the_exchange_refuses(exchange, tmp_path, kind, symbol, words):
     with pytest.raises(Refused, match=words):
         fetch(Store(tmp_path / "s"), source_of(kind, symbol, "15m"), url)
     assert not (tmp_path / "s").exists()
+
+
+def in_a_child(arguments, prepare, said):
+    "The exit code of a command in a process that `prepare` has limited; its words go to a file."
+    child = os.fork()
+    if not child:
+        code = 99
+        try:
+            prepare()
+            sys.stderr = said.open("w")
+            main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = stop.code
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def command_for(url, out):
+    kind = ("--kind", "kline", "--via", "api")
+    return ("scrape", "--symbol", "BTCUSDT", *kind, "--base-url", url, "--out", out)
+
+
+def no_larger_files(n_bytes):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, n_bytes))
+
+
+@pytest.mark.parametrize("n_bytes", [2_000, 120_000], ids=["at the first page", "at the last step"])
+def test_no_room_for_a_file(market, exchange, tmp_path, n_bytes):
+    "A write that fails: one line, exit code 2, and what had arrived is not asked for again."
+    served, url = exchange
+    begin_again(served, Faults())
+    said, out = tmp_path / "said", tmp_path / "store"
+    code = in_a_child(command_for(url, out), partial(no_larger_files, n_bytes), said)
+    assert code == 2 and said.read_text().count("\n") == 1, said.read_text()
+    assert said.read_text().startswith("lstm-market: ") and "large" in said.read_text()
+    goes_on_from(market, served, url, out, n_bytes > 100_000)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+@pytest.mark.parametrize("size", ["100k", "350k"])
+def test_a_full_disk(market, exchange, tmp_path, size):
+    served, url = exchange
+    begin_again(served, Faults())
+    disk, said = tmp_path / "disk", tmp_path / "said"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", disk]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no small disk can be mounted here")
+    try:
+        code = in_a_child(command_for(url, disk / "store"), lambda: None, said)
+        assert code == 2 and "No space left on device" in said.read_text()
+        assert said.read_text().count("\n") == 1
+        subprocess.run(["mount", "-o", "remount,size=9m", disk], check=True)
+        goes_on_from(market, served, url, disk / "store", True)
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def goes_on_from(market, served, url, folder, something):
+    "A later run asks for what the journal lacks and nothing else, and stores the whole."
+    series = Series("binance", "BTCUSDT", "kline", "15m")
+    held = journal(journal_folder(Store(folder), series))
+    assert bool(held) == something and not list(folder.rglob("*.partial"))
+    served.log.clear()
+    fetch(Store(folder), source_of("kline", "BTCUSDT", "15m"), url, via="api")
+    assert not set(stretches(served.log, "/api/v3/klines")) & {
+        (str(ms(span.first)), str(ms(span.last))) for span in held
+    }
+    truth = market.read(Series("simulated", "BTCUSDT", "kline", "15m"))
+    assert Store(folder).read(series).equals(truth)
+
+
+def test_a_folder_that_cannot_be_written(exchange):
+    "Found out before the first page is asked for."
+    served, url = exchange
+    begin_again(served, Faults())
+    with tempfile.TemporaryDirectory() as home:
+        folder = Path(home) / "read only"
+        folder.mkdir()
+        os.chmod(home, 0o777)
+        os.chmod(folder, 0o555)
+        nobody = partial(os.setuid, 65534) if os.geteuid() == 0 else lambda: None
+        said = Path(home) / "said"
+        code = in_a_child(command_for(url, folder), nobody, said)
+        assert code == 2 and "Permission denied" in said.read_text(), said.read_text()
+        assert said.read_text().count("\n") == 1 and not list(folder.iterdir())
+    assert not stretches(served.log, "/api/v3/klines")
+
+
+async def answers(scope, receive, send):
+    "A host that is not what it should be: by path, sent elsewhere, endless, or endlessly slow."
+    asked.append((scope["path"], dict(scope["headers"])))
+    head = {"type": "http.response.start", "status": 200, "headers": []}
+    if scope["path"] == "/elsewhere":
+        head |= {"status": 302, "headers": [(b"location", b"/large")]}
+    await send(head)
+    if scope["path"] == "/elsewhere":
+        return await send({"type": "http.response.body", "body": b""})
+    part = {"/large": b"0" * (1 << 20), "/slow": b"0"}[scope["path"]]
+    with suppress(OSError):
+        while (await asyncio.sleep(0.02 * (len(part) == 1))) is None:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+
+
+asked = []
+
+
+@pytest.mark.parametrize(
+    "path, words",
+    [
+        ("/elsewhere", "status 302"),
+        ("/large", "an answer of more than 4,000,000 bytes"),
+        ("/slow", "the answer was not whole after 0.3 s"),
+    ],
+)
+def test_a_host_that_is_not_what_it_should_be(monkeypatch, path, words):
+    "A redirect is not followed, and neither size nor time of an answer is without bound."
+    monkeypatch.setattr("lstm_market.data.scrape.LONGEST", 0.3 if path == "/slow" else 60.0)
+    monkeypatch.setattr("lstm_market.data.scrape.MOST_BYTES", 4_000_000)
+    asked.clear()
+
+    async def get(url):
+        async with client_of(url) as client:
+            talk = Conversation(client, Limiter(Rate(100, 1)), tries=2, first_wait=0.001)
+            return await talk.get(Request(path))
+
+    with serve(answers) as url, pytest.raises(Refused, match=words):
+        asyncio.run(get(url))
+    assert {where for where, _ in asked} == {path}
+    assert asked[0][1][b"user-agent"].startswith(b"lstm_market")
+
+
+def test_a_certificate_nobody_signed_is_not_believed(tmp_path):
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    made += ["-keyout", key, "-out", certificate, "-subj", "/CN=localhost"]
+    if not shutil.which("openssl"):
+        pytest.skip("no openssl to make a certificate with")
+    subprocess.run(made, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+
+    async def visit():
+        async def greet(reader, writer):
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]")
+            writer.close()
+
+        server = await asyncio.start_server(greet, "127.0.0.1", 0, ssl=context)
+        port = server.sockets[0].getsockname()[1]
+        async with server, client_of(f"https://127.0.0.1:{port}") as client:
+            talk = Conversation(client, Limiter(Rate(100, 1)), tries=2, first_wait=0.001)
+            return await talk.get(Request("/"))
+
+    with pytest.raises(Refused, match="CERTIFICATE_VERIFY_FAILED"):
+        asyncio.run(visit())

@@ -157,61 +157,104 @@ def check(data_dir: DataDir, as_json: AsJson = False) -> None:
     if findings:
         raise typer.Exit(1)
 
-# %% ../../nbs/57_book.cli.ipynb #b8ae636d
+# %% ../../nbs/57_book.cli.ipynb #da2ab634
 _KINDS = ["kline", "open-interest", "long-short-ratio"]
+_BAR = (
+    "{task.description} {task.fields[until]} {task.fields[n_rows]:,} rows"
+    " {task.fields[n_requests]:,} requests {task.fields[rate]:.0f}/s"
+)
 
 
-def _fetch(store: object, source: object, base_url: str | None, wanted: dict) -> object:
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+def _fetch(store: object, source: object, **wanted: object) -> object:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from lstm_market.data.fetch import fetch
 
-    with Progress(
-        *Progress.get_default_columns()[:2],
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        "{task.fields[asked]} requests",
-        console=_err,
-        transient=True,
-        disable=not sys.stderr.isatty(),
-    ) as progress:
-        bar = progress.add_task(f"{source.name} {source.kind}", total=None, asked=0)
+    columns = _BAR, BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn()
+    shown = sys.stderr.isatty()
+    with Progress(*columns, console=_err, transient=True, disable=not shown) as progress:
+        nothing = {"until": "", "n_rows": 0, "n_requests": 0, "rate": 0.0}
+        bar = progress.add_task(f"{source.name} {source.kind}", total=None, **nothing)
+        began = time.monotonic()
 
-        def show(done: int, n_spans: int, n_requests: int) -> None:
-            progress.update(bar, completed=done, total=n_spans, asked=n_requests)
+        def show(now: object) -> None:
+            told = {"n_rows": now.n_rows, "n_requests": now.n_requests}
+            told["rate"] = now.n_requests / max(time.monotonic() - began, 0.001)
+            if now.span:
+                told["until"] = f"{now.span.first:%Y-%m-%d}"
+            progress.update(bar, completed=now.n_done, total=now.n_spans, **told)
 
-        return fetch(store, source, base_url, progress=show, **wanted)
+        return fetch(store, source, progress=show, **wanted)
+
+
+def _sources(symbol: str, interval: str, kinds: list[str] | None, exchange: str | None) -> list:
+    from lstm_market.data.exchanges import SOURCES, source_of
+
+    if not kinds and exchange:
+        offered = [s for s in SOURCES if s.name == exchange and interval in s.intervals]
+        kinds = [kind for kind in _KINDS if kind in [s.kind for s in offered]]
+    return [source_of(kind, symbol, interval, exchange) for kind in kinds or _KINDS]
+
+# %% ../../nbs/57_book.cli.ipynb #5a8d9263
+def _told(done: object, dry_run: bool) -> str:
+    if dry_run:
+        return f"{done.series}: would ask for {done.n_spans} stretches"
+    text = f"{done.series}: asked for {done.n_spans} stretches in {done.n_requests} requests, "
+    text += f"{done.n_rows:,} rows"
+    text += f", {done.n_archived:,} of them from the archive" if done.n_archived else ""
+    differs = len(done.disagreements)
+    return text + (f"; {differs:,} values differed, the API's are stored" if differs else "")
 
 
 @app.command()
 def scrape(
-    symbol: Annotated[str, typer.Option(help="The instrument, as the exchange writes it.")],
+    symbol: Annotated[str, typer.Option(help="The instrument, like BTCUSDT.")],
     interval: Annotated[str, typer.Option(help="Length of a bar, as 15m.")] = "15m",
-    kind: Annotated[list[str] | None, typer.Option(help="Which kinds; may be repeated.")] = None,
-    exchange: Annotated[str | None, typer.Option(help="binance or bybit.")] = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(help="kline, perp-kline, funding, open-interest or long-short-ratio."),
+    ] = None,
+    exchange: Annotated[str | None, typer.Option(help="binance, bybit or okx.")] = None,
     start: Annotated[str | None, typer.Option(help="First bar, UTC; the exchange's first.")] = None,
     end: Annotated[str | None, typer.Option(help="Last bar, UTC; the last closed one.")] = None,
+    via: Annotated[
+        str, typer.Option(help="api, archive, or auto: whole months from the archive, checked.")
+    ] = "auto",
     repair: Annotated[bool, typer.Option(help="Ask again for known gaps only.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Say what would be asked for, and stop.")] = False,
-    base_url: Annotated[str | None, typer.Option(help="Another host, to try things out.")] = None,
+    base_url: Annotated[
+        str | None, typer.Option(help="A host that stands for exchange and archive.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The store; data/ if not given.")] = None,
 ) -> None:
     "Bring market history up to date: fetch what is missing, store what the exchange said."
     from lstm_market.book.chapters import find_root
-    from lstm_market.data.exchanges import source_of
-    from lstm_market.data.store import Store, utc
+    from lstm_market.data.plan import archive_of
+    from lstm_market.data.store import Series, Store, utc
 
     if base_url and not base_url.startswith(("http://", "https://")):
         raise ValueError(f"--base-url must begin with http:// or https://, not {base_url!r}")
     store = Store(out or find_root() / "data")
+    sources, damaged, failed = _sources(symbol, interval, kind, exchange), [], {}
+    files = [archive_of(source, via) for source in sources]
     wanted = {"start": utc(start), "end": utc(end), "repair": repair, "dry_run": dry_run}
-    for source in [source_of(name, symbol, interval, exchange) for name in kind or _KINDS]:
-        done = _fetch(store, source, base_url, wanted)
-        what = "would ask for" if dry_run else "asked for"
-        told = f"{done.series}: {what} {done.n_spans} stretches"
-        _out.print(
-            told if dry_run else f"{told} in {done.n_requests} requests, {done.n_rows:,} rows"
-        )
+    for n, source in enumerate(sources):
+        later = [s for s, file in zip(sources, files, strict=True) if file == "metrics"][1:]
+        also = later if files[n] == "metrics" and source not in later else []
+        also = tuple(Series(s.name, s.symbol, s.kind, str(s.interval)) for s in also)
+        try:
+            done = _fetch(store, source, base_url=base_url, via=via, also=also, **wanted)
+        except ValueError as error:
+            failed[str(error)] = source
+            continue
+        _out.print(_told(done, dry_run))
+        damaged += done.left_out
+    for told in damaged:
+        print(f"lstm-market: left out {told}", file=sys.stderr)
+    if failed:
+        raise ValueError("; ".join(failed))
+    if damaged:
+        raise typer.Exit(1)
 
 # %% ../../nbs/57_book.cli.ipynb #4f074690
 @app.command()

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COLOURS', 'STYLE', 'use_style', 'draw_candles', 'time_axis', 'plain_log', 'year_rows', 'draw_years', 'full_years',
-           'grid_returns', 'memory']
+           'draw_coverage', 'draw_outages', 'grid_returns', 'memory']
 
 # %% ../../nbs/44_judge.plots.ipynb #669cf31e
 from datetime import datetime
@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from ..data.bars import Interval, grid, on_grid
+from ..data.bars import Interval, gaps, grid, on_grid
 
 # %% ../../nbs/44_judge.plots.ipynb #e819394c
 COLOURS = {
@@ -127,10 +127,13 @@ def draw_years(
 ) -> Axes:
     "Mark events by day of the year; a kind of which there are none gets no legend."
     if len(times):
-        area = 6 + 9 * np.sqrt(np.asarray(weights, dtype=float))
         look = {"color": COLOURS[colour], "alpha": 0.75, "linewidth": 0.3, "label": label}
-        axes.scatter(_day(times), times.year - lift, s=area, **look)
+        axes.scatter(_day(times), times.year - lift, s=_area(weights), **look)
     return axes
+
+
+def _area(weights: np.ndarray) -> np.ndarray:
+    return 6 + 9 * np.sqrt(np.asarray(weights, dtype=float))
 
 # %% ../../nbs/44_judge.plots.ipynb #b48f5bd6
 def full_years(
@@ -146,6 +149,44 @@ def full_years(
         for year, begin, after in zip(years, begins, begins[1:], strict=False)
         if begin >= first and after - interval.offset <= last
     ]
+
+# %% ../../nbs/44_judge.plots.ipynb #0bea4d65
+def draw_coverage(
+    axes: Axes,  # where to draw, with times as x
+    row: float,  # the height of the line
+    open_at: pd.DatetimeIndex,  # a series' open times, in order
+    interval: Interval,  # its grid
+) -> Axes:
+    "A line over the span of a series, broken where rows are missing, with a mark at each break."
+    holes, step = gaps(open_at, interval), interval.offset
+    lasted = holes["last_missing"] - holes["first_missing"] + step
+    axes.barh(row, open_at[-1] + step - open_at[0], 0.3, open_at[0], color=COLOURS["light"])
+    axes.barh([row] * len(holes), lasted, 0.3, holes["first_missing"], color="white")
+    look = {"color": COLOURS["down"], "alpha": 0.75, "linewidth": 0.3}
+    areas = _area(lasted / pd.Timedelta("15min"))
+    axes.scatter(holes["first_missing"] + lasted / 2, [row - 0.3] * len(holes), s=areas, **look)
+    return axes
+
+# %% ../../nbs/44_judge.plots.ipynb #cda10135
+def draw_outages(
+    axes: Axes,  # where to draw
+    hours: pd.DataFrame,  # missing hours by outage (its time) and series; NaN where not recorded
+) -> Axes:
+    "Outages side by side, in order of time: who was missing, and for how long."
+    for row, name in enumerate(hours):
+        column = hours[name].to_numpy()
+        out, on = np.flatnonzero(column > 0), np.flatnonzero(column == 0)
+        axes.scatter(on, [row] * len(on), s=6, color=COLOURS["context"], linewidth=0)
+        look = {"color": COLOURS["down"], "alpha": 0.75, "linewidth": 0.3}
+        axes.scatter(out, [row] * len(out), s=_area(4 * column[out]), **look)
+    years = pd.Series(hours.index.year)
+    begins = years.index[years.diff() != 0]
+    crowded = np.diff(begins, append=np.inf) < len(hours) / 16
+    axes.set_xticks(begins, np.where(crowded, "", years[begins].astype(str)), ha="left", size=8)
+    axes.set(xlim=(-1, max(1, len(hours))), ylim=(-0.6, len(hours.columns) - 0.4))
+    axes.set_yticks(range(len(hours.columns)), hours.columns, size=8)
+    axes.grid(visible=False, axis="y")
+    return axes
 
 # %% ../../nbs/44_judge.plots.ipynb #7701d04d
 def grid_returns(
