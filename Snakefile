@@ -77,7 +77,7 @@ rule chapter:
         key=key,
         data=market_folder,
     shell:
-        COMMAND + " page {wildcards.name} --profile {PROFILE} --data {params.data:q}"
+        COMMAND + " page {wildcards.name} --profile {PROFILE} --into pages --data {params.data:q}"
 
 
 rule lesson:
@@ -88,4 +88,4 @@ rule lesson:
     params:
         key=key,
     shell:
-        COMMAND + " page {wildcards.name} --profile {PROFILE}"
+        COMMAND + " page {wildcards.name} --profile {PROFILE} --into pages"

@@ -232,7 +232,7 @@ def test_a_page_is_drawn_by_the_code_that_it_records(house, command):
     before = bars.read_text()
     draw = "from lstm_market.data.bars import KINDS\npage.results(kinds=len(KINDS))\n" + DRAW
     write_chapter(house, "B02", draw)
-    results = house / "build" / "quick" / "pages" / "B02_small" / "results.json"
+    results = house / "build" / "quick" / "drafts" / "B02_small" / "results.json"
     told = []
     for text in (before, before + "\nKINDS['more'] = KINDS['funding']\n"):
         bars.write_text(text)

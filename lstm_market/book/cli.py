@@ -326,15 +326,16 @@ def page(
         Path | None, typer.Option(help="Data; that of the profile if not given.")
     ] = None,
     threads: Annotated[int, typer.Option(help="Threads that a library may start.")] = 1,
+    into: Annotated[str, typer.Option(help="Folder below build/PROFILE.", hidden=True)] = "drafts",
 ) -> None:
-    "Run one chapter or lesson into build/PROFILE/pages."
+    "Run one chapter or lesson by itself, into build/PROFILE/drafts."
     from lstm_market.book.chapters import find_chapter, find_root, lessons
     from lstm_market.book.runner import run_chapter, run_lesson
     from lstm_market.data.store import open_store
 
     root = find_root()
     _refuse(profile, threads)
-    pages = root / "build" / profile / "pages"
+    pages = root / "build" / profile / into
     if name in lessons(root):
         run_lesson(root, lessons(root)[name], pages / name)
     else:
