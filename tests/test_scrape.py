@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from contextlib import suppress
@@ -25,9 +26,18 @@ from lstm_market.book.cli import main
 from lstm_market.data.exchange import make_exchange, serve
 from lstm_market.data.exchanges import source_of
 from lstm_market.data.faults import Faults
-from lstm_market.data.fetch import client_of, fetch, fetch_async
+from lstm_market.data.fetch import client_of, fetch, fetch_async, limiter_of
 from lstm_market.data.plan import journal, journal_folder, wanted_spans
-from lstm_market.data.scrape import Conversation, Limiter, Rate, Refused, Request, ms
+from lstm_market.data.scrape import (
+    Conversation,
+    Limiter,
+    Rate,
+    Refused,
+    Request,
+    Span,
+    believed,
+    ms,
+)
 from lstm_market.data.store import Series, Store
 from lstm_market.data.synth import simulate
 
@@ -124,14 +134,115 @@ def test_a_forming_candle_is_never_stored(market, exchange, tmp_path):
     begin_again(served, Faults())
     before, truth = served.now, market.read(Series("simulated", "BTCUSDT", "kline", "15m"))
     try:
-        for minutes in (0, 1, 14):
-            served.now = truth.index[-40] + np.timedelta64(minutes, "m")
+        for seconds, last in ((0, -42), (60, -41), (14 * 60, -41)):
+            served.now = truth.index[-40] + np.timedelta64(seconds, "s")
             done = asyncio.run(fetched(tmp_path / "store", url, "kline"))
             stored = Store(tmp_path / "store").read(done.series)
-            assert stored.index[-1] == truth.index[-41]
-            assert stored.equals(truth.loc[: truth.index[-41]])
+            assert stored.equals(truth.loc[: truth.index[last]])
     finally:
         served.now = before
+
+
+def test_a_clock_that_is_ahead_closes_no_candle(market, exchange, tmp_path, monkeypatch):
+    "Not even one in which nobody trades, so that it is told twice alike."
+    served, url = exchange
+    monkeypatch.setattr("lstm_market.data.faults.forming", lambda candle, asking: candle * 0 + 1)
+    before, truth = served.now, market.read(Series("simulated", "BTCUSDT", "kline", "15m"))
+    try:
+        served.now = truth.index[-40] - np.timedelta64(2, "s")
+        for seed in range(8):
+            begin_again(served, Faults(seed=seed, rate=1.0, kinds=("skew",)))
+            done = asyncio.run(fetched(tmp_path / str(seed), url, "kline"))
+            assert Store(tmp_path / str(seed)).read(done.series).index[-1] <= truth.index[-41]
+    finally:
+        served.now = before
+
+
+def test_rows_a_moment_late_are_not_lost(tmp_path):
+    "Funding is charged milliseconds behind its hour, also where two runs or a repair meet."
+    series = Series("binance", "BTCUSDT", "funding", "8h")
+    times = pd.date_range("2021-01-01 00:00:00.003", periods=300, freq="8h", tz="UTC")
+    rates = pd.DataFrame({"funding_rate": 1e-4}, index=times.as_unit("ns").rename("open_at"))
+    Store(tmp_path / "served").append(series, rates)
+    store, source = Store(tmp_path / "store"), source_of("funding", "BTCUSDT", "8h")
+    store.append(series, rates.iloc[60:90].drop(times[70:73]))
+    with serve(make_exchange(tmp_path / "served", limits={})) as url:
+        fetch(store, source, url)
+        assert store.read(series).equals(rates.drop(times[70:73])[:-2])
+        fetch(store, source, url, repair=True)
+        assert store.read(series).equals(rates[:-2])
+        assert fetch(store, source, url).n_rows == 0
+
+
+def test_a_cursor_that_leads_nowhere_is_not_the_end(tmp_path):
+    def tell(request):
+        first, last = (int(request.url.params[k]) for k in ("startTime", "endTime"))
+        stamps = range(last - last % 900_000, first - 1, -900_000)
+        rows = [{"openInterest": "1", "timestamp": str(stamp)} for stamp in stamps[:50]]
+        result = {"list": rows, "nextPageCursor": "again"}
+        return httpx.Response(200, json={"retCode": 0, "result": result})
+
+    async def get():
+        source, transport = source_of("open-interest", "BTCUSDT", "15m"), httpx.MockTransport(tell)
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            talk = Conversation(client, Limiter(Rate(1000, 1)))
+            times = pd.date_range("2021-01-04", periods=200, freq="15min", tz="UTC")
+            return await believed(talk, source, Span(times[0], times[-1]))
+
+    with pytest.raises(Refused, match="the cursor leads no further back than 2021-01-05 13:30"):
+        asyncio.run(get())
+
+
+def test_a_folder_of_plain_files_is_refused_before_a_page_is_asked_for(market, exchange, tmp_path):
+    served, url = exchange
+    begin_again(served, Faults())
+    series = Series("binance", "BTCUSDT", "kline", "15m")
+    truth = market.read(Series("simulated", "BTCUSDT", "kline", "15m"))
+    truth[:5].reset_index().to_parquet(tmp_path / f"{series}.parquet")
+    with pytest.raises(ValueError, match="a store begins elsewhere"):
+        fetch(Store(tmp_path), source_of("kline", "BTCUSDT", "15m"), url, via="api")
+    assert not stretches(served.log, "/api/v3/klines") and len(list(tmp_path.iterdir())) == 1
+
+
+def test_all_that_ask_one_host_share_its_limit(market, tmp_path, monkeypatch, capsys):
+    "Two series in one command; and a ban is told to the one who waits, once."
+    rate, app = Rate(1000, 60), make_exchange(market.folder, limits={})
+    monkeypatch.setattr("lstm_market.data.exchanges.BybitOpenInterest.rate", rate)
+    kinds = ("--kind", "open-interest", "--kind", "long-short-ratio")
+    with serve(app) as url:
+        command = ["scrape", "--symbol", "BTCUSDT", *kinds, "--base-url", url]
+        with pytest.raises(SystemExit) as stop:
+            main([*command, "--out", str(tmp_path / "s")])
+        assert stop.value.code == 0
+        assert limiter_of(url, rate).used() == len(app.state.log) > 50, "of both series"
+        faults = Faults(seed=1, rate=1.0, kinds=("429",), wait=1.0)
+        app.state.exchange.faults = faults
+        capsys.readouterr()
+        with pytest.raises(SystemExit):
+            main(
+                ["scrape", "--symbol", "BTCUSDT", "--kind", "kline", "--dry-run"]
+                + ["--base-url", url, "--out", str(tmp_path / "s")]
+            )
+    assert "binance: 429 from /api/v3/klines: waiting 1 s" in capsys.readouterr().err
+
+
+def test_a_cell_can_be_interrupted(market, tmp_path):
+    "In a notebook, where a loop is running, the work stops with the one who waits for it."
+    app = make_exchange(market.folder, latency=0.3, limits={})
+
+    async def cell():
+        fetch(Store(tmp_path / "s"), source_of("open-interest", "BTCUSDT", "15m"), url, n_at_once=1)
+
+    with serve(app) as url:
+        timer = threading.Timer(0.8, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        loop = asyncio.new_event_loop()
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(cell())
+        loop.close()
+        n_asked = len(app.state.log)
+        time.sleep(0.5)
+    assert len(app.state.log) == n_asked < 8 and not Store(tmp_path / "s").series()
 
 
 def killed(rng, longest, run, log=(), n_requests=0):

@@ -15,6 +15,7 @@ import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
@@ -184,15 +185,31 @@ def _fetch(store: object, source: object, **wanted: object) -> object:
                 told["until"] = f"{now.span.first:%Y-%m-%d}"
             progress.update(bar, completed=now.n_done, total=now.n_spans, **told)
 
-        return fetch(store, source, progress=show, **wanted)
+        def tell(event: str) -> None:
+            _err.print(f"{source.name}: {event}", soft_wrap=True)
+
+        return fetch(store, source, progress=show, told=tell, **wanted)
+
+
+def _check_url(url: str | None) -> None:
+    if url is None:
+        return
+    if not url.startswith(("http://", "https://")):
+        raise ValueError(f"--base-url must begin with http:// or https://, not {url!r}")
+    try:
+        fits = urlsplit(url).hostname and urlsplit(url).port != 0
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(f"--base-url must name a host, and a port up to 65535, not {url!r}")
 
 
 def _sources(symbol: str, interval: str, kinds: list[str] | None, exchange: str | None) -> list:
     from lstm_market.data.exchanges import SOURCES, source_of
 
     if not kinds and exchange:
-        offered = [s for s in SOURCES if s.name == exchange and interval in s.intervals]
-        kinds = [kind for kind in _KINDS if kind in [s.kind for s in offered]]
+        offered = [s.kind for s in SOURCES if s.name == exchange and interval in s.intervals]
+        kinds = [kind for kind in _KINDS if kind in offered] or offered
     return [source_of(kind, symbol, interval, exchange) for kind in kinds or _KINDS]
 
 # %% ../../nbs/57_book.cli.ipynb #5a8d9263
@@ -232,8 +249,7 @@ def scrape(
     from lstm_market.data.plan import archive_of
     from lstm_market.data.store import Series, Store, utc
 
-    if base_url and not base_url.startswith(("http://", "https://")):
-        raise ValueError(f"--base-url must begin with http:// or https://, not {base_url!r}")
+    _check_url(base_url)
     store = Store(out or find_root() / "data")
     sources, damaged, failed = _sources(symbol, interval, kind, exchange), [], {}
     files = [archive_of(source, via) for source in sources]
@@ -261,7 +277,9 @@ def scrape(
 def exchange(
     data_dir: DataDir,
     port: Annotated[int, typer.Option(help="On 127.0.0.1.", min=0, max=65535)] = 8000,
-    faults: Annotated[float, typer.Option(help="Share of answers that go wrong, 0 to 1.")] = 0.0,
+    faults: Annotated[
+        float, typer.Option(help="Share of answers that go wrong.", min=0, max=1)
+    ] = 0.0,
     seed: Annotated[int, typer.Option(help="Which answers go wrong.")] = 0,
     latency: Annotated[float, typer.Option(help="Seconds that every answer takes.", min=0)] = 0.0,
 ) -> None:

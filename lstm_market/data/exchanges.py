@@ -151,7 +151,7 @@ class BybitOpenInterest(Source):
     "Open interest of Bybit's linear perpetuals, from July 2020."
 
     name, host, kind = "bybit", "https://api.bybit.com", "open-interest"
-    page_rows, rate = 200, Rate(600, 5)
+    page_rows, rate = 200, Rate(600, 6)
     path, interval_name, intervals = (
         "/v5/market/open-interest",
         "intervalTime",

@@ -4,14 +4,16 @@
 
 # %% auto #0
 __all__ = ['Progress', 'ARCHIVE_RATE', 'Standing', 'Work', 'from_archive', 'from_files', 'Fetched', 'fetch_async', 'Lanes',
-           'client_of', 'fetch']
+           'client_of', 'limiter_of', 'fetch']
 
 # %% ../../nbs/17_data.fetch.ipynb #37fbdba8
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, closing
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
@@ -45,7 +47,7 @@ from lstm_market.data.scrape import (
     believed,
     scrape,
 )
-from .store import Series, Store, read_bars
+from .store import PlainFolder, Series, Store, StoreError, read_bars
 
 # %% ../../nbs/17_data.fetch.ipynb #618d52dd
 class Standing(NamedTuple):
@@ -201,7 +203,7 @@ async def _ends(
         )
     return first, last, now
 
-# %% ../../nbs/17_data.fetch.ipynb #b33d0b07
+# %% ../../nbs/17_data.fetch.ipynb #0c32eef6
 async def fetch_async(
     store: Store,  # where to
     source: Source,  # what to ask
@@ -228,15 +230,18 @@ async def fetch_async(
     work.tell()
     if dry_run:
         return Fetched(series, len(asked), work.n_requests, 0, work.events)
+    if PlainFolder(store.folder).series() and not (store.folder / "manifest.json").exists():
+        raise StoreError(f"{store.folder} holds plain files; a store begins elsewhere")
     if asked:
         journal_folder(store, series).mkdir(parents=True, exist_ok=True)
     wanted = [piece.span for piece in pieces if not piece.file]
     wanted += await from_files(work, [piece for piece in asked if piece.file])
     unknown = [span for span in wanted if span not in work.known]
     work.n_spans = work.n_done + len(unknown)
-    async for span, rows in scrape(conversation, source, unknown, n_at_once):
-        await asyncio.to_thread(work.keep, span, rows)
-        work.tell(span, len(rows))
+    async with aclosing(scrape(conversation, source, unknown, n_at_once)) as told:
+        async for span, rows in told:
+            await asyncio.to_thread(work.keep, span, rows)
+            work.tell(span, len(rows))
     return _written(work, wanted, [piece.span for piece in pieces if piece.file], len(asked))
 
 
@@ -254,7 +259,7 @@ def _written(work: Work, asked: list[Span], archived: list[Span], n_spans: int) 
     took = work.series, n_spans, work.n_requests, len(rows), work.events
     return Fetched(*took, n_archived, differing, tuple(work.left_out))
 
-# %% ../../nbs/17_data.fetch.ipynb #19c24c57
+# %% ../../nbs/17_data.fetch.ipynb #6610b013
 ARCHIVE_RATE = Rate(20, 1.0)
 
 
@@ -287,12 +292,22 @@ def client_of(
         headers=AGENT,
     )
 
+# %% ../../nbs/17_data.fetch.ipynb #1e1f8637
+@cache
+def limiter_of(
+    url: str,  # a host
+    rate: Rate,  # its rule
+) -> Limiter:
+    "The one limiter of all that this process asks a host for."
+    return Limiter(rate)
+
 
 def fetch(
     store: Store,  # where to
     source: Source,  # what to ask
     base_url: str | None = None,  # one host that stands for the exchange and its archive
     via: str = "auto",  # api, archive, or auto
+    told: Callable[[str], None] = lambda event: None,  # of waits that a host asks for
     **wanted: object,  # start, end, repair, dry_run, n_at_once, progress, also as in `fetch_async`
 ) -> Fetched:
     "Bring a series in the store up to date."
@@ -301,8 +316,9 @@ def fetch(
 
     async def run() -> Fetched:
         async with client_of(base_url or source.host) as api, client_of(base_url or HOST) as files:
-            shelf = Conversation(files, Limiter(ARCHIVE_RATE))
-            exchange, how = Conversation(api, Limiter(source.rate)), {"via": via, "shelf": shelf}
+            shelf = Conversation(files, limiter_of(base_url or HOST, ARCHIVE_RATE), told=told)
+            limiter = limiter_of(base_url or source.host, source.rate)
+            exchange, how = Conversation(api, limiter, told=told), {"via": via, "shelf": shelf}
             return await fetch_async(store, source, series, exchange, **(how | wanted))
 
     return _run(run())
@@ -313,5 +329,10 @@ def _run(work: Coroutine) -> Fetched:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(work)
-    with ThreadPoolExecutor(1) as elsewhere:
-        return elsewhere.submit(asyncio.run, work).result()
+    with closing(asyncio.new_event_loop()) as loop, ThreadPoolExecutor(1) as elsewhere:
+        task = loop.create_task(work)
+        try:
+            return elsewhere.submit(loop.run_until_complete, task).result()
+        except KeyboardInterrupt:
+            loop.call_soon_threadsafe(task.cancel)
+            raise
