@@ -1,5 +1,8 @@
 "Bad input, as a user meets it: one clear line, exit code 2, no traceback, nothing left behind."
 
+import json
+import shutil
+
 import pytest
 
 
@@ -21,6 +24,9 @@ import pytest
         (["reproduce", "--profile", "full", "--data", "{here}/nowhere"], "is missing"),
         (["publish", "--data", "{here}/csv"], "holds neither manifest.json nor"),
         (["bench", "speed"], "a bench is one of"),
+        (["audit"], "Missing option '--data'"),
+        (["audit", "--data", "{here}/nowhere"], "is missing, expected a folder"),
+        (["audit", "--data", "{here}/csv"], "holds neither manifest.json nor"),
         (["page", "B01", "--profile", "../.."], "a profile is quick or full"),
         (["page", "B01", "--data", "{here}/nowhere"], "is missing, expected a folder"),
         (["pages", "--profile", "slow"], "a profile is quick or full"),
@@ -103,3 +109,41 @@ def test_help_is_there_for_every_command(command):
     for name in commands:
         code, printed, _ = command(name, "--help")
         assert code == 0 and printed.startswith(f"Usage: lstm-market {name}")
+
+
+def test_audit_counts_what_is_there(command, tmp_path):
+    code, _, said = command("simulate", "--bars", 9000, "--out", tmp_path / "market")
+    assert code == 0, said
+    code, printed, said = command("audit", "--data", tmp_path / "market", "--json")
+    assert code == 0 and not said
+    counted = json.loads(printed)
+    spot, windows = counted["data"]["spot"], counted["windows"]
+    assert spot["rows"] + spot["missing_rows"] == spot["grid_rows"] == 9000
+    told = counted["cleaning"]
+    assert told["rows_in_segments"] + told["rows_outside_segments"] == 9000
+    assert windows["valid_windows_with_label"] == sum(counted["task1"]["samples"].values())
+    assert set(counted["task1"]["positives"]) == {"train", "val", "test"}
+    code, table, _ = command("audit", "--data", tmp_path / "market")
+    assert code == 0 and f"{windows['valid_windows']:,}" in table and "gap left open" in table
+
+
+def test_audit_reads_a_plain_folder_as_a_store(command, tmp_path):
+    assert command("simulate", "--bars", 3000, "--out", tmp_path / "market")[0] == 0
+    (tmp_path / "plain").mkdir()
+    for path in (tmp_path / "market").glob("*.parquet"):
+        shutil.copy(path, tmp_path / "plain" / f"{path.name.split('.')[0]}.parquet")
+    told = [
+        command("audit", "--data", tmp_path / folder, "--json") for folder in ("market", "plain")
+    ]
+    assert told[0] == told[1] and told[0][0] == 0
+
+
+def test_audit_names_what_it_cannot_clean(command, tmp_path):
+    assert command("simulate", "--bars", 3000, "--out", tmp_path / "market")[0] == 0
+    for arguments, words in (
+        (["--until", "2017-08-17 09:00"], "expected at least 400, the longest look-back"),
+        (["--symbol", "ETHUSDT"], "expected one series of ETHUSDT kline 15m, found simulated"),
+        (["--interval", "1h"], "expected one series of BTCUSDT kline 1h"),
+    ):
+        code, printed, said = command("audit", "--data", tmp_path / "market", *arguments)
+        assert code == 2 and words in said and said.count("\n") == 1 and not printed, said

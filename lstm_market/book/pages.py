@@ -129,10 +129,10 @@ def floor_of(
     stem: str,  # a library notebook's name, like 10_data.bars
 ) -> tuple[str, str]:  # the floor's entry in the contents, and the room's module
     "The floor and the module of a library notebook."
-    found = re.fullmatch(r"(\d)\d_(\w+)\.[\w.]+", stem)
+    found = re.fullmatch(r"\d\d_(\w+)\.[\w.]+", stem)
     if not found:
         raise ValueError(f"a library notebook is named like 10_data.bars, not {stem!r}")
-    return f"{found[1]} · {found[2].capitalize()}", stem[3:]
+    return found[1].capitalize(), stem[3:]
 
 
 def contents(

@@ -27,6 +27,7 @@ from lstm_market.data.bars import (
     BarError,
     Interval,
     bars_from_rows,
+    by_contract,
     gaps,
     kind_of,
     on_grid,
@@ -391,7 +392,6 @@ class Store(_Folder):
 
 # %% ../../nbs/14_data.store.ipynb #1ed1ea09
 _TIMES = ("open_at", "open_time", "funding_time", "timestamp")
-_OTHER_NAMES = {"oi": "open_interest", "ls_buy_ratio": "long_share", "ls_sell_ratio": "short_share"}
 
 
 def read_plain(
@@ -406,7 +406,7 @@ def _hashed_bars(path: Path, series: Series) -> tuple[pd.DataFrame, str]:
     try:
         content = path.read_bytes()
         with pq.ParquetFile(pa.BufferReader(content)) as file:
-            rows = file.read().to_pandas(ignore_metadata=True).rename(columns=_OTHER_NAMES)
+            rows = file.read().to_pandas(ignore_metadata=True)
     except (pa.ArrowException, OSError) as error:
         raise StoreError(f"{path} is not a Parquet file: {error}") from None
     try:
@@ -416,7 +416,8 @@ def _hashed_bars(path: Path, series: Series) -> tuple[pd.DataFrame, str]:
         times = [name for name in _TIMES if name in rows]
         if not times:
             raise BarError(f"found no column of times, expected one of {', '.join(_TIMES)}")
-        bars = bars_from_rows(rows, stamps_from(rows[times[0]]), series.kind, unit=None)
+        rows, stamps = by_contract(rows, series.kind), stamps_from(rows[times[0]])
+        bars = bars_from_rows(rows, stamps, series.kind, unit=None)
         validate(bars, series.kind, Interval(series.interval), off_grid=True)
     except ValueError as error:
         raise StoreError(f"{path}: {error}") from None

@@ -4,10 +4,13 @@
 
 # %% auto #0
 __all__ = ['COLOURS', 'STYLE', 'use_style', 'draw_candles', 'time_axis', 'plain_log', 'year_rows', 'draw_years', 'full_years',
-           'draw_coverage', 'draw_outages', 'grid_returns', 'memory']
+           'draw_coverage', 'draw_outages', 'grid_returns', 'memory', 'draw_matrix', 'clusters', 'rank_products',
+           'joint_bounds', 'warn_below']
 
 # %% ../../nbs/44_judge.plots.ipynb #669cf31e
 from datetime import datetime
+from itertools import product
+from textwrap import fill
 
 import matplotlib.dates as mdates
 import matplotlib.pyplot as plt
@@ -15,6 +18,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ..data.bars import Interval, gaps, grid, on_grid
@@ -214,3 +219,91 @@ def memory(
         "two_errors": [2 * np.sqrt(product @ product) for product in products],
     }
     return pd.DataFrame(table, index=pd.Index(lags, name="lag")) / (away @ away)
+
+# %% ../../nbs/44_judge.plots.ipynb #00bbad54
+def draw_matrix(
+    axes: Axes,  # where to draw
+    table: pd.DataFrame,  # numbers of either sign, NaN where there is none
+    most: float,  # the size at which a colour is full
+) -> Axes:
+    "A table as coloured cells, its first row on top; `axes.images[0]` is for a colour bar."
+    steps = [COLOURS["down"], "white", COLOURS["up"]]
+    shades = LinearSegmentedColormap.from_list("two sides", steps).with_extremes(bad="0.85")
+    axes.imshow(table.to_numpy(float), shades, vmin=-most, vmax=most, aspect="auto")
+    axes.set_xticks(range(len(table.columns)), table.columns, size=7)
+    axes.set_yticks(range(len(table)), table.index, size=7)
+    axes.grid(visible=False)
+    return axes
+
+# %% ../../nbs/44_judge.plots.ipynb #d3f454fb
+def clusters(
+    closeness: pd.DataFrame,  # symmetric, such as sizes of correlations
+    least: float,  # groups less close than this on average are kept apart
+) -> pd.Series:  # the group of each name, 0 and up; its index is the order to draw in
+    "Names in an order that puts close ones side by side, and their groups."
+    near, groups = closeness.to_numpy(float), [[place] for place in range(len(closeness))]
+    cut = None
+    while len(groups) > 1:
+        between = np.array([[near[np.ix_(a, b)].mean() for b in groups] for a in groups])
+        np.fill_diagonal(between, -np.inf)
+        one, other = np.sort(np.unravel_index(between.argmax(), between.shape))
+        cut = groups.copy() if cut is None and between.max() < least else cut
+        sides = product(*((side, side[::-1]) for side in (groups[one], groups[other])))
+        left, right = max(sides, key=lambda pair: near[pair[0][-1], pair[1][0]])
+        groups = [g for n, g in enumerate(groups) if n not in (one, other)] + [left + right]
+    of_place = {place: n for n, g in enumerate(groups if cut is None else cut) for place in g}
+    told = pd.factorize(np.array([of_place[place] for place in groups[0]]))[0]
+    return pd.Series(told, closeness.index[groups[0]], name="group")
+
+# %% ../../nbs/44_judge.plots.ipynb #f7dfcb9e
+def rank_products(
+    values: np.ndarray,  # a feature, NaN where it is not known
+    answers: np.ndarray,  # (n, k) what it may relate to, NaN where not known
+    groups: np.ndarray,  # int64, the group of each row, 0 and up
+) -> np.ndarray:  # (n, k), NaN where something is not known or a group is of one kind
+    "What each row adds to the rank correlations within groups, which are the columns' means."
+    there = ~(np.isnan(values) | np.isnan(answers).any(axis=1))
+    group, products = groups[there], np.full(answers.shape, np.nan)
+    ranks = pd.Series(values[there]).groupby(group).rank().to_numpy()
+    sides = [_standing(side, group) for side in (ranks, *answers[there].T)]
+    products[there] = np.stack(sides[1:], axis=1) * sides[0][:, None]
+    return products
+
+
+def _standing(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    n_in = np.maximum(np.bincount(groups), 1)
+    away = values - (np.bincount(groups, values) / n_in)[groups]
+    spread = np.sqrt(np.bincount(groups, away**2) / n_in)
+    return away / np.where(spread > 1e-12, spread, np.nan)[groups]
+
+# %% ../../nbs/44_judge.plots.ipynb #c3438b39
+def joint_bounds(
+    products: np.ndarray,  # (n, k), NaN where not known: k columns whose means are asked for
+    blocks: np.ndarray,  # int64, the block of each row, 0 and up, such as its week
+    n_draws: int,  # how often the blocks are drawn
+    rng: np.random.Generator,  # draws them
+) -> pd.DataFrame:  # mean, error, low and high, a row a column
+    "Means with bounds that hold for all of them at once in 95 of 100 draws of whole blocks."
+    there = ~np.isnan(products)
+    if not there.any(axis=0).all():
+        raise ValueError(f"column {int(there.any(axis=0).argmin())} has no row with a number")
+    added = np.where(there, products, 0.0)
+    sums = np.stack([np.bincount(blocks, column) for column in added.T], axis=1)
+    counts = np.stack([np.bincount(blocks, column) for column in there.T], axis=1)
+    draws = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), n_draws)
+    mean = sums.sum(axis=0) / counts.sum(axis=0)
+    away = (draws @ sums) / np.maximum(draws @ counts, 1) - mean
+    error = np.maximum(away.std(axis=0), 1e-12)
+    reach = np.quantile(np.abs(away / error).max(axis=1), 0.95) * error
+    return pd.DataFrame({"mean": mean, "error": error, "low": mean - reach, "high": mean + reach})
+
+# %% ../../nbs/44_judge.plots.ipynb #3cccb452
+def warn_below(
+    figure: Figure,  # where to say it
+    *warnings: str,  # what has to be said; an empty one says nothing
+) -> None:
+    "Write warnings under a figure, each once, in lines that its width can hold."
+    across = int(figure.get_figwidth() * 16)
+    said = [fill(f"Warning: {words}", across) for words in dict.fromkeys(warnings) if words]
+    if said:
+        figure.supxlabel("\n".join([*said, ""]), size=8, color=COLOURS["down"])
