@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['STORIES', 'Tick', 'FORMS', 'TRIALS', 'label_answer', 'other_prices', 'prove_label', 'Decided', 'already_known',
            'Market', 'told_after', 'market_with_future', 'table_of', 'window_answer', 'path_to_windows',
-           'path_to_labels', 'Case', 'make_case', 'Verdict', 'tried', 'prove_features', 'prove_scalers', 'prove_labels',
-           'prove_windows', 'prove_path', 'prove', 'quick_case']
+           'path_to_labels', 'Case', 'make_case', 'quick_case', 'Verdict', 'tried', 'prove_features', 'prove_scalers',
+           'prove_labels', 'prove_windows', 'prove_path', 'prove']
 
 # %% ../../nbs/29_samples.proofs.ipynb #4502cb51
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -313,6 +313,20 @@ def make_case(
     near = tuple(_neighbourhoods(all_rows(places), len(table)))
     return Case(market, other, table, another, drawn, near)
 
+# %% ../../nbs/29_samples.proofs.ipynb #9c02678f
+_HOLES = ((900, 1), (3100, 1), (3103, 1), (3700, 2), (4050, 5), (4500, 30))
+
+
+def quick_case(n_bars: int = 6000) -> Case:
+    "A simulated market with holes of every kind, and another one."
+    lost, markets = np.concatenate([np.arange(at, at + n) for at, n in _HOLES]), []
+    for seed in (7, 8):
+        told = simulate(n_bars, seed=seed)
+        states = {key: rows for key, rows in told.series.items() if key[0] != "kline"}
+        candles = told.candles.drop(told.candles.index[lost])
+        markets.append(Market(candles, states, told.interval))
+    return make_case(*markets)
+
 # %% ../../nbs/29_samples.proofs.ipynb #ac9f2108
 @dataclass(frozen=True)
 class Verdict:
@@ -360,7 +374,6 @@ def tried(
 
 # %% ../../nbs/29_samples.proofs.ipynb #ad1bd35d
 Tick = Callable[[], None]
-_HOLES = ((900, 1), (3100, 1), (3103, 1), (3700, 2), (4050, 5), (4500, 30))
 
 
 def _usable(case: Case, names: Sequence[str]) -> list[str]:
@@ -386,14 +399,11 @@ def prove_scalers(case: Case, tick: Tick) -> Iterator[Verdict]:
     end = len(table) * 6 // 10
     rows = case.whole[case.whole >= end]
 
-    def fitted(t: pd.DataFrame, kind: str) -> Answer:
-        values = t[names]
-        told = Scaler(kind).fit(values.iloc[: end + 1]).transform(values).to_numpy(float)
-        at = np.arange(len(t))
-        return Answer(at, np.ascontiguousarray(told), tuple(names), np.maximum(at, end))
+    def fitted(t: pd.DataFrame, kind: str) -> pd.DataFrame:
+        return Scaler(kind).fit(t[names].iloc[: end + 1]).transform(t[names])
 
     for kind in SCALERS:
-        found = causal(lambda t, k=kind: fitted(t, k), table, rows, progress=tick)
+        found = causal(partial(fitted, kind=kind), table, rows, progress=tick)
         yield Verdict("scaler", kind, len(rows), tuple(found))
     rolled = partial(_rolled, names=names)
     found = causal(rolled, table, case.whole, progress=tick)
@@ -457,7 +467,8 @@ def prove_path(case: Case, tick: Tick) -> Iterator[Verdict]:
         end = part.index[len(part) // 2]
         table = table_of(market)
         ready = (depth(table["segment_id"]) >= LONGEST) & (table.index < end)
-        there = compute(table, names)[ready].notna().any()
+        values = compute(table, names)[ready]
+        there = values.max() > values.min()
         path = partial(
             path_to_windows, names=there.index[there], train_end=end, watched=_watched(case)
         )
@@ -498,14 +509,3 @@ def prove(
     "Put everything to the proof."
     for kind in kinds:
         yield from TRIALS[kind](case, tick)
-
-
-def quick_case(n_bars: int = 6000) -> Case:
-    "A simulated market with holes of every kind, and another one."
-    lost, markets = np.concatenate([np.arange(at, at + n) for at, n in _HOLES]), []
-    for seed in (7, 8):
-        told = simulate(n_bars, seed=seed)
-        states = {key: rows for key, rows in told.series.items() if key[0] != "kline"}
-        candles = told.candles.drop(told.candles.index[lost])
-        markets.append(Market(candles, states, told.interval))
-    return make_case(*markets)
