@@ -19,13 +19,9 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from .provenance import save_figure
-from ..data.exchanges import source_of
-from ..data.fetch import fetch
 from ..data.store import Series, Store
 from ..data.synth import simulate
 
@@ -139,7 +135,9 @@ def _proving() -> Iterator[tuple]:
         yield lambda: Store(folder).read(series), lambda: pd.read_parquet(path)
 
 
-def _figure() -> plt.Figure:
+def _figure() -> object:
+    import matplotlib.pyplot as plt
+
     figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
     axes.plot(np.sin(np.arange(5000) / 99))
     return figure
@@ -147,6 +145,10 @@ def _figure() -> plt.Figure:
 
 @contextmanager
 def _saving() -> Iterator[tuple]:
+    import matplotlib.pyplot as plt
+
+    from lstm_market.book.provenance import save_figure
+
     parts = {"data": {}, "code": {}, "parameters": {}, "seed": 7, "versions": {}}
     record = parts | {"chapter": "bench", "profile": "draft"}
     with tempfile.TemporaryDirectory() as folder:
@@ -182,6 +184,9 @@ def served(
 
 @contextmanager
 def _scraping(n_bars: int = N_REAL, latency: float = 0.05) -> Iterator[tuple]:
+    from lstm_market.data.exchanges import source_of
+    from lstm_market.data.fetch import fetch
+
     source, turn = source_of("kline", "BTCUSDT", "15m"), count()
     with (
         tempfile.TemporaryDirectory() as folder,

@@ -95,7 +95,7 @@ def other_market(
     return Market(made.candles, told, market.interval)
 
 # %% ../../nbs/58_book.trials.ipynb #80885754
-QUICK_BARS, QUICK_ROWS, FULL_ROWS = 6000, 60, 8
+QUICK_BARS, QUICK_ROWS, FULL_ROWS = 6000, 40, 8
 
 
 def case_for(

@@ -12,7 +12,7 @@ __all__ = ['STORIES', 'Tick', 'FORMS', 'TRIALS', 'label_answer', 'other_prices',
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import pandas as pd
@@ -206,6 +206,11 @@ def table_of(
     return table
 
 
+@cache
+def _steps(columns: tuple[str, ...], length: int) -> tuple[str, ...]:
+    return tuple(f"{c}[{step}]" for step in range(1 - length, 1) for c in columns)
+
+
 def window_answer(
     samples: Samples,  # where from
     rows: np.ndarray,  # rows of the samples at which windows may end
@@ -220,7 +225,7 @@ def window_answer(
     flat = np.concatenate([spot, derivs, mask[..., None]], axis=2)
     columns = [*samples.spot_names, *samples.derivs_names]
     columns += ["availability"] * (flat.shape[2] - len(columns))
-    names = tuple(f"{c}[{s - samples.length + 1}]" for s in range(samples.length) for c in columns)
+    names = _steps(tuple(columns), samples.length)
     values = np.full((len(rows), len(names)), np.nan)
     values[ends] = flat.reshape(ends.sum(), -1)
     return Answer(at, values, names, known)
@@ -299,7 +304,7 @@ def _neighbourhoods(rows: np.ndarray, n_rows: int, apart: int = 1200) -> Iterato
 def make_case(
     market: Market,  # to be tried
     other: Market,  # whose future is lent
-    n_random: int = 60,  # cut rows drawn anywhere
+    n_random: int = 40,  # cut rows drawn anywhere
     in_parts: bool = False,  # odd places in their neighbourhoods and not on the whole
     seed: int = 0,  # of the draw
 ) -> Case:
@@ -405,8 +410,7 @@ def prove_scalers(case: Case, tick: Tick) -> Iterator[Verdict]:
     for kind in SCALERS:
         found = causal(partial(fitted, kind=kind), table, rows, progress=tick)
         yield Verdict("scaler", kind, len(rows), tuple(found))
-    rolled = partial(_rolled, names=names)
-    found = causal(rolled, table, case.whole, progress=tick)
+    found = causal(partial(_rolled, names=names), table, case.whole, progress=tick)
     yield Verdict("scaler", "rolling", len(case.whole), tuple(found))
 
 # %% ../../nbs/29_samples.proofs.ipynb #48292c09
@@ -445,10 +449,9 @@ def prove_windows(case: Case, tick: Tick) -> Iterator[Verdict]:
         return window_answer(samples_of(t), seen, seen, seen, **how)
 
     table = values.assign(segment_id=case.table["segment_id"])
+    lent = replace(case, table=table, another=None)
     for form, how in FORMS.items():
-        found = tried(
-            replace(case, table=table, another=None), partial(windows, **how), progress=tick
-        )
+        found = tried(lent, partial(windows, **how), progress=tick)
         yield Verdict("window", form, case.n_rows, found)
 
 # %% ../../nbs/29_samples.proofs.ipynb #2171f553
