@@ -233,6 +233,7 @@ def test_a_cell_can_be_interrupted(market, tmp_path):
     async def cell():
         fetch(Store(tmp_path / "s"), source_of("open-interest", "BTCUSDT", "15m"), url, n_at_once=1)
 
+    heeded = signal.signal(signal.SIGINT, signal.default_int_handler)
     with serve(app) as url:
         timer = threading.Timer(0.8, os.kill, (os.getpid(), signal.SIGINT))
         timer.start()
@@ -240,6 +241,7 @@ def test_a_cell_can_be_interrupted(market, tmp_path):
         with pytest.raises(KeyboardInterrupt):
             loop.run_until_complete(cell())
         loop.close()
+        signal.signal(signal.SIGINT, heeded)
         n_asked = len(app.state.log)
         time.sleep(0.5)
     assert len(app.state.log) == n_asked < 8 and not Store(tmp_path / "s").series()
