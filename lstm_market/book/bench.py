@@ -160,8 +160,11 @@ def _saving() -> Iterator[tuple]:
 
         yield lambda: save_figure(_figure(), Path(folder) / "ours.png", record), plain
 
-# %% ../../nbs/55_book.bench.ipynb #c1d9db4d
+# %% ../../nbs/55_book.bench.ipynb #9b0e0428
 N_REAL = 296_815
+
+
+_COMMAND = [sys.executable, "-m", "lstm_market.book.cli"]
 
 
 @contextmanager
@@ -171,10 +174,9 @@ def served(
     latency: float,  # seconds to every answer
 ) -> Iterator[str]:  # the exchange's address
     "A simulated market behind the local exchange, both made by processes of their own."
-    command = [sys.executable, "-m", "lstm_market.book.cli"]
-    made = [*command, "simulate", "--bars", str(n_bars), "--out", str(folder)]
+    made = [*_COMMAND, "simulate", "--bars", str(n_bars), "--out", str(folder)]
     subprocess.run(made, check=True, stdout=subprocess.DEVNULL)
-    told = [*command, "exchange", str(folder), "--latency", str(latency), "--port", "0"]
+    told = [*_COMMAND, "exchange", str(folder), "--latency", str(latency), "--port", "0"]
     with subprocess.Popen(told, stdout=subprocess.PIPE, text=True) as exchange:
         try:
             yield re.search(r"http://[^;\s]+", exchange.stdout.readline()).group()
@@ -197,7 +199,9 @@ def _scraping(n_bars: int = N_REAL, latency: float = 0.05) -> Iterator[tuple]:
             store = Store(Path(folder) / str(next(turn)))
             return store.sha256(fetch(store, source, url, via="api", **wanted).series)
 
-        fetched(end=pd.Timestamp("2017-08-20", tz="UTC"))
+        once = [*_COMMAND, "scrape", "--symbol", "BTCUSDT", "--kind", "kline", "--base-url", url]
+        out = ["--via", "api", "--out", str(Path(folder) / "once")]
+        subprocess.run([*once, *out], check=True, capture_output=True)
         yield fetched, partial(fetched, n_at_once=1)
 
 # %% ../../nbs/55_book.bench.ipynb #83075ef8

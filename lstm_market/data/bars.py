@@ -7,9 +7,9 @@ __all__ = ['KINDS', 'EPOCH', 'OTHER_NAMES', 'Interval', 'on_grid', 'grid', 'Colu
            'shape_problems', 'time_problems', 'value_problems', 'problems', 'validate', 'time_unit', 'stamps_from',
            'bars_from_rows', 'by_contract', 'gaps']
 
-# %% ../../nbs/10_data.bars.ipynb #8e5b6056
+# %% ../../nbs/10_data.bars.ipynb #b81fa68d
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -322,8 +322,8 @@ def stamps_from(
         raise BarError(f"found {times.name} as {times.dtype}, expected {expected}")
     return times
 
-# %% ../../nbs/10_data.bars.ipynb #3e6c739f
-def _floats(rows: pd.DataFrame, name: str) -> pd.Series:
+# %% ../../nbs/10_data.bars.ipynb #0a53c553
+def _floats(rows: pd.DataFrame | Mapping, name: str) -> pd.Series | np.ndarray:
     try:
         return rows[name].astype(np.float64)
     except (ValueError, TypeError):
@@ -338,7 +338,7 @@ def _floats(rows: pd.DataFrame, name: str) -> pd.Series:
 
 
 def bars_from_rows(
-    rows: pd.DataFrame,  # the exchange's rows: numbers, or numbers as strings
+    rows: pd.DataFrame | Mapping,  # the exchange's columns: numbers, or numbers as strings
     open_at: pd.Series | np.ndarray,  # their open times as integers since 1970
     kind: str,  # what they hold, a name in `KINDS`
     unit: str | None = "ms",  # the unit of `open_at`; None takes the one that fits the first
@@ -361,7 +361,7 @@ def bars_from_rows(
     missing = [name for name in names if name not in rows]
     if missing:
         raise BarError(f"{kind}: found no column {', '.join(missing)}")
-    return pd.DataFrame({name: _floats(rows, name).to_numpy() for name in names}, index=index)
+    return pd.DataFrame({name: np.asarray(_floats(rows, name)) for name in names}, index=index)
 
 # %% ../../nbs/10_data.bars.ipynb #a6d70c86
 OTHER_NAMES = {

@@ -49,7 +49,7 @@ from lstm_market.data.scrape import (
 )
 from .store import PlainFolder, Series, Store, StoreError, read_bars
 
-# %% ../../nbs/17_data.fetch.ipynb #618d52dd
+# %% ../../nbs/17_data.fetch.ipynb #a93ef7b8
 class Standing(NamedTuple):
     "How far a fetch is."
 
@@ -76,6 +76,7 @@ class Work:
     also: tuple[Series, ...]  # others whose rows the same files hold
     progress: Progress
     known: dict[Span, Path] = field(default_factory=dict)  # the journal
+    held: dict[Span, pd.DataFrame] = field(default_factory=dict)  # of it, what came in this run
     n_done: int = 0
     n_spans: int = 0
     n_rows: int = 0
@@ -96,18 +97,22 @@ class Work:
     def keep(self, span: Span, rows: pd.DataFrame) -> None:
         "Write a stretch to the journal."
         folder = journal_folder(self.store, self.series)
-        self.known[span] = note(folder, self.series, span, rows)
+        self.known[span], self.held[span] = note(folder, self.series, span, rows), rows
+
+    def told(self, span: Span) -> pd.DataFrame:
+        "The bars of a stretch that is in the journal."
+        return self.held[span] if span in self.held else read_bars(self.known[span])
 
     def tell(self, span: Span | None = None, n_rows: int = 0) -> None:
         "Count a stretch that is done, and say how far we are."
         self.n_done, self.n_rows = self.n_done + (span is not None), self.n_rows + n_rows
         self.progress(Standing(self.n_done, self.n_spans, self.n_rows, self.n_requests, span))
 
-# %% ../../nbs/17_data.fetch.ipynb #21445932
+# %% ../../nbs/17_data.fetch.ipynb #c136cce1
 async def _stretch(work: Work, span: Span) -> pd.DataFrame:
     if span not in work.known:
         work.keep(span, await believed(work.api, work.source, span))
-    return read_bars(work.known[span])
+    return work.told(span)
 
 
 async def from_archive(
@@ -168,7 +173,7 @@ async def from_files(
     rest = [] if work.alone else [wanted_spans(work.source, *span) for span in sorted(failed)]
     return [span for part in rest for span in part]
 
-# %% ../../nbs/17_data.fetch.ipynb #79cea9a3
+# %% ../../nbs/17_data.fetch.ipynb #44fc7e75
 _NONE = pd.DataFrame(columns=["open_at", "column", "archive", "api", "file"])
 
 
@@ -183,6 +188,7 @@ class Fetched(NamedTuple):
     n_archived: int = 0  # of the rows, those from the archive
     disagreements: pd.DataFrame = _NONE  # where it differs from the API
     left_out: tuple[str, ...] = ()  # damaged files that nobody else can replace
+    plan: tuple[Piece, ...] = ()  # of a dry run, what would be asked for
 
 
 async def _ends(
@@ -203,7 +209,7 @@ async def _ends(
         )
     return first, last, now
 
-# %% ../../nbs/17_data.fetch.ipynb #0c32eef6
+# %% ../../nbs/17_data.fetch.ipynb #c8f5a4aa
 async def fetch_async(
     store: Store,  # where to
     source: Source,  # what to ask
@@ -229,7 +235,8 @@ async def fetch_async(
     work.n_spans, work.n_done = len(pieces), len(pieces) - len(asked)
     work.tell()
     if dry_run:
-        return Fetched(series, len(asked), work.n_requests, 0, work.events)
+        told = series, len(asked), work.n_requests, 0, work.events
+        return Fetched(*told, plan=tuple(asked))
     if PlainFolder(store.folder).series() and not (store.folder / "manifest.json").exists():
         raise StoreError(f"{store.folder} holds plain files; a store begins elsewhere")
     if asked:
@@ -246,7 +253,7 @@ async def fetch_async(
 
 
 def _written(work: Work, asked: list[Span], archived: list[Span], n_spans: int) -> Fetched:
-    read = {s: read_bars(work.known[s]) for s in (*asked, *archived) if s in work.known}
+    read = {s: work.told(s) for s in (*asked, *archived) if s in work.known}
     rows = pd.concat(read.values()).sort_index() if read else []
     if len(rows):
         work.store.append(work.series, rows)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SETTLED', 'TICK', 'VIAS', 'journal_folder', 'journal', 'note', 'tidy', 'closed_by', 'wanted_spans', 'missing',
-           'alone', 'archive_of', 'Piece', 'planned', 'probe']
+           'alone', 'archive_of', 'Piece', 'planned', 'runs', 'probe']
 
 # %% ../../nbs/15_data.plan.ipynb #c46b388e
 import re
@@ -183,6 +183,20 @@ def _files(source: Source, part: Span, now: pd.Timestamp, kind: str) -> list[Arc
     step = source.interval.offset
     ends = part.first - step if kind == "metrics" else part.first, part.last + step
     return archive_files(source.symbol, str(source.interval), *ends, now, kind)
+
+# %% ../../nbs/15_data.plan.ipynb #38c45426
+def runs(
+    pieces: list[Piece],  # from `planned`
+) -> list[dict]:  # first, last, whom, n: files or stretches
+    "Neighbouring pieces of one kind, told as one."
+    told = []
+    for piece in pieces:
+        whom = "archive" if piece.file else "API"
+        if told and told[-1]["whom"] == whom and piece.span.first - told[-1]["last"] <= TICK:
+            told[-1] |= {"last": piece.span.last, "n": told[-1]["n"] + 1}
+        else:
+            told.append({"first": piece.span.first, "last": piece.span.last, "whom": whom, "n": 1})
+    return told
 
 # %% ../../nbs/15_data.plan.ipynb #8046b08a
 def probe(

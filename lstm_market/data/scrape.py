@@ -246,7 +246,7 @@ def error_text(
     words = said.get("msg") or said.get("retMsg") if isinstance(said, dict) else None
     return " ".join(str(words).split())[:200] if words else ""
 
-# %% ../../nbs/11_data.scrape.ipynb #12eeb3eb
+# %% ../../nbs/11_data.scrape.ipynb #3d5dcaf9
 class Span(NamedTuple):
     "A stretch of open times, both ends included."
 
@@ -281,12 +281,12 @@ class Source(ABC):
         "Rows as exchanges send them, as bars: `kept` maps their names to ours."
         told = dict(zip(columns, zip(*rows, strict=True), strict=True)) if rows else {}
         table = {
-            name: np.array([np.nan if v is None else float(v) for v in told.get(theirs, ())])
+            name: np.array(told.get(theirs, ()), np.float64)
             for theirs in columns
             if (name := kept.get(theirs, theirs)) in kind_of(self.kind).names
         }
         stamps = np.fromiter(map(int, told.get(time, ())), np.int64, len(rows))
-        return bars_from_rows(pd.DataFrame(table), stamps, self.kind)
+        return bars_from_rows(table, stamps, self.kind)
 
 
 def ms(
