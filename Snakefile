@@ -66,6 +66,12 @@ rule market:
         " --out {BUILD}/market"
 
 
+def learns(wildcards):
+    "Two threads for a chapter that trains, so that its numbers do not depend on the machine; or one."
+    behind = modules_behind(ROOT, CHAPTERS[wildcards.name].code)
+    return 2 if "lstm_market.models.training" in behind else 1
+
+
 rule chapter:
     input:
         market_files,
@@ -76,8 +82,10 @@ rule chapter:
     params:
         key=key,
         data=market_folder,
+    threads: learns
     shell:
         COMMAND + " page {wildcards.name} --profile {PROFILE} --into pages --data {params.data:q}"
+        " --threads {threads}"
 
 
 rule lesson:

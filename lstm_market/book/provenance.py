@@ -253,7 +253,7 @@ def refuse_foreign_code(
         if not path.endswith("__init__.py") and name not in code:
             raise BookError(f"{name} was loaded, but the chapter does not import it by name")
 
-# %% ../../nbs/51_book.provenance.ipynb #4ad2055f
+# %% ../../nbs/51_book.provenance.ipynb #a299555c
 class Page:
     "A chapter at work: its data, figures, results and record."
 
@@ -288,6 +288,11 @@ class Page:
         refuse_foreign_code(self.root, self._code, dict(sys.modules))
         said = make_record(self.root, self.chapter, self.profile, self.parameters, self._data)
         return said | {"code": self._code}
+
+    @property
+    def runs(self) -> Path:
+        "Where trained models are kept, for all chapters and profiles."
+        return self.root / "build" / "runs"
 
     def open_store(self, folder: str) -> RecordedStore:
         "The data in `folder`; a relative path begins at the repository."
