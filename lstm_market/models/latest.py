@@ -152,7 +152,7 @@ class Memory:
             }
         return {name: memory[-1][0] for name, memory in self.blocks[begun[0]].items()}
 
-# %% ../../nbs/31_models.latest.ipynb #775638e3
+# %% ../../nbs/31_models.latest.ipynb #4c397f94
 def dense_weights(
     model: keras.Model,  # built by `build`
 ) -> list[tuple]:  # kernel and bias, layer by layer
@@ -176,12 +176,13 @@ def told_by_states(
             return float(expit(values @ kernel[:, 0] + bias[0]))
 
         return by_hand
-    inner = {f"{name}_answers": model.get_layer(f"{name}_answers").output for name in names}
-    rest = keras.Model(dict(zip(model.input_names, model.inputs)) | inner, model.output)
+    towers = [tower.name for tower in model.inputs]
+    inner = [model.get_layer(f"{name}_answers").output for name in names]
+    rest = keras.Model([*model.inputs, *inner], model.output)
 
     def by_library(states: Mapping, windows: Mapping) -> float:
-        told = {name: values[None] for name, values in windows.items()}
-        told |= {f"{name}_answers": states[name][None, None] for name in names}
+        told = [windows[name][None] for name in towers]
+        told += [states[name][None, None] for name in names]
         return float(rest.predict_on_batch(told)[0, 0, 0])
 
     return by_library

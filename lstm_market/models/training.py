@@ -101,7 +101,8 @@ def epoch_batches(
     batches.epoch = epoch
     return batches
 
-# %% ../../nbs/32_models.training.ipynb #110a2f05
+# %% ../../nbs/32_models.training.ipynb #18bfe8fd
+@keras.saving.register_keras_serializable("lstm_market")
 class WantedAnswers(keras.losses.Loss):
     "Mean binary cross-entropy over the answers with a weight."
 
@@ -314,7 +315,7 @@ def _unready(samples: Samples, row: int) -> str:
         return f"found {samples.spot_names[column]} NaN at {at}, in its window"
     return f"no window of {samples.length} ends there ({samples.open_at[row]})"
 
-# %% ../../nbs/32_models.training.ipynb #70126ff6
+# %% ../../nbs/32_models.training.ipynb #cea36c26
 @contextmanager
 def told_on(
     progress: bool | Callable[[Standing], None],  # a bar, silence, or who is told
@@ -329,7 +330,8 @@ def told_on(
 
         def tell(standing: Standing) -> None:
             row = standing.history[-1] if standing.history else {}
-            told = [f"{name} {row[name]:.4f}" for name in ("loss", "val_loss", "val_ap") if name in row]
+            names = [name for name in ("loss", "val_loss", "val_ap") if name in row]
+            told = [f"{name} {row[name]:.4f}" for name in names]
             at = f"{min(standing.epoch + 1, n_epochs)}/{n_epochs}"
             bar.update(task, completed=standing.epoch, at=at, said=" ".join(told))
             if callable(progress):
@@ -340,7 +342,7 @@ def told_on(
 
         yield tell, part
 
-# %% ../../nbs/32_models.training.ipynb #a1c3b16d
+# %% ../../nbs/32_models.training.ipynb #21871a28
 def one_epoch(
     trained: TrainedModel,  # whose model learns
     samples: Samples,  # scaled
@@ -361,7 +363,7 @@ def one_epoch(
     told = model.fit(for_keras(batches), callbacks=[moves], **how)
     loss = told.history["loss"][-1]
     if not np.isfinite(loss):
-        raise ValueError(f"the loss is {loss} in epoch {epoch + 1}: is the rate of {rate:g} high?")
+        raise ValueError(f"the loss is {loss} in epoch {epoch + 1}: is the rate of {rate:g} too high?")
     said, answer = trained.score(samples, split.val), samples.label[split.val]
     return {
         "loss": float(loss),
