@@ -104,7 +104,7 @@ def draw_points(
     look = {"marker": "x", "s": 16, "linewidths": 1, "color": COLOURS[colour]}
     axes.scatter(_across(points, x), points["precision"], label=label, **look)
 
-# %% ../../nbs/45_judge.curves.ipynb #3df721d7
+# %% ../../nbs/45_judge.curves.ipynb #508933e8
 INKS = ("up", "good", "accent", "warn", "light", "down")
 GREYS = (":", "--", "-.")
 
@@ -125,7 +125,7 @@ def draw_curves(
         for split, panel in axes.items():
             if (name, split) in (printed or {}):
                 draw_points(panel, printed[name, split], ink, f"{name}, printed", x)
-    first, *_, last = axes.values()
-    first.set(xlim=(0.1, 0.8) if x == "threshold" else (0, 0.6), ylim=(0.15, 1))
-    last.legend(fontsize=7, ncols=2, loc="upper left" if x == "threshold" else "best")
+    panels = list(axes.values())
+    panels[0].set(xlim=(0.1, 0.8) if x == "threshold" else (0, 0.6), ylim=(0.15, 1))
+    panels[-1].legend(fontsize=7, ncols=2, loc="upper left" if x == "threshold" else "best")
     return figure

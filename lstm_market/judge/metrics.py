@@ -8,13 +8,12 @@ __all__ = ['THRESHOLDS', 'Statistic', 'AT_THRESHOLD', 'STATISTICS', 'WEEK', 'at_
            'information_coefficient', 'ic_by_period', 'icir', 'directional_accuracy', 'block_weights', 'resampled',
            'intervals', 'differences', 'months', 'deciles', 'breakdown']
 
-# %% ../../nbs/40_judge.metrics.ipynb #4a6c623d
+# %% ../../nbs/40_judge.metrics.ipynb #4f7539f8
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import precision_recall_curve, roc_curve
-from threadpoolctl import threadpool_limits
 
 from ..models.baselines import scores
 from ..models.calibration import bins
@@ -83,15 +82,19 @@ def _thinned(points: pd.DataFrame, along: str, n_points: int) -> pd.DataFrame:
     place = np.unique(np.searchsorted(points[along], wanted).clip(0, len(points) - 1))
     return points.iloc[place].reset_index(drop=True)
 
-# %% ../../nbs/40_judge.metrics.ipynb #f9a840f7
+# %% ../../nbs/40_judge.metrics.ipynb #88ee97fe
 Statistic = Callable[[np.ndarray], float]  # from a weight a row to a number
+
+
+def _dot(one: np.ndarray, other: np.ndarray) -> float:
+    return float(np.einsum("i,i", one, other))
 
 
 def mean_of(
     values: np.ndarray,  # one a row
 ) -> Statistic:
     "The mean of a value a row."
-    return lambda weight: float(weight @ values / weight.sum())
+    return lambda weight: _dot(weight, values) / weight.sum()
 
 
 def log_loss(label: np.ndarray, probability: np.ndarray) -> Statistic:
@@ -113,7 +116,7 @@ def calibration_error(label: np.ndarray, probability: np.ndarray, n_bins: int = 
     place, gaps = bins(probability, n_bins), label - probability
     return lambda weight: float(np.abs(np.bincount(place, weight * gaps)).sum() / weight.sum())
 
-# %% ../../nbs/40_judge.metrics.ipynb #0bc67a0b
+# %% ../../nbs/40_judge.metrics.ipynb #4f59e1c9
 def _ranked(
     label: np.ndarray, probability: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -131,7 +134,7 @@ def average_precision(label: np.ndarray, probability: np.ndarray) -> Statistic:
         weight = weight[order].astype(np.float64)
         signals, hits = np.cumsum(weight)[ends], np.cumsum(weight * yes)[ends]
         precision = hits / np.maximum(signals, 1e-300)
-        return float(np.diff(hits, prepend=0) @ precision / hits[-1]) if hits[-1] else np.nan
+        return _dot(np.diff(hits, prepend=0), precision) / hits[-1] if hits[-1] else np.nan
 
     return value
 
@@ -146,11 +149,11 @@ def auc(label: np.ndarray, probability: np.ndarray) -> Statistic:
         misses = np.cumsum(weight)[ends] - hits
         above = hits - np.diff(hits, prepend=0) / 2
         pairs = hits[-1] * misses[-1]
-        return float(np.diff(misses, prepend=0) @ above / pairs) if pairs else np.nan
+        return _dot(np.diff(misses, prepend=0), above) / pairs if pairs else np.nan
 
     return value
 
-# %% ../../nbs/40_judge.metrics.ipynb #e04c3102
+# %% ../../nbs/40_judge.metrics.ipynb #3b440689
 AT_THRESHOLD = ("accuracy", "precision", "recall", "f1")
 
 
@@ -170,8 +173,8 @@ def at_threshold(
     of = (signal + label) / 2 if what == "f1" else among[what]
 
     def value(weight: np.ndarray) -> float:
-        below = weight @ of
-        return float(weight @ right / below) if below else np.nan
+        below = _dot(weight, of)
+        return _dot(weight, right) / below if below else np.nan
 
     return value
 
@@ -184,7 +187,7 @@ STATISTICS: dict[str, Callable[[np.ndarray, np.ndarray], Statistic]] = {
     "calibration_error": calibration_error,
 }
 
-# %% ../../nbs/40_judge.metrics.ipynb #d5896d0f
+# %% ../../nbs/40_judge.metrics.ipynb #7972dcbf
 def information_coefficient(
     outcome: np.ndarray,  # what came
     forecast: np.ndarray,  # what was said
@@ -197,9 +200,9 @@ def information_coefficient(
         for place in places:
             at = np.bincount(place, weight)
             ranks.append((np.cumsum(at) - at / 2)[place])
-        one, other = (rank - weight @ rank / weight.sum() for rank in ranks)
-        apart = (weight @ one**2) * (weight @ other**2)
-        return float(weight @ (one * other) / np.sqrt(apart)) if apart > 0 else np.nan
+        one, other = (rank - mean_of(rank)(weight) for rank in ranks)
+        apart = _dot(weight, one**2) * _dot(weight, other**2)
+        return _dot(weight, one * other) / np.sqrt(apart) if apart > 0 else np.nan
 
     return value
 
@@ -231,9 +234,9 @@ def icir(
 
     def value(weight: np.ndarray) -> float:
         comes = np.bincount(place, weight)[known] / n_rows
-        mean = comes @ ic / comes.sum()
-        spread = np.sqrt(comes @ (ic - mean) ** 2 / comes.sum())
-        return float(mean / spread) if spread > 0 else np.nan
+        mean = mean_of(ic)(comes)
+        spread = np.sqrt(mean_of((ic - mean) ** 2)(comes))
+        return mean / spread if spread > 0 else np.nan
 
     return value
 
@@ -242,7 +245,7 @@ def directional_accuracy(outcome: np.ndarray, forecast: np.ndarray) -> Statistic
     "The share of moves whose sign was told."
     moved = np.sign(outcome) != 0
     right = moved & (np.sign(outcome) == np.sign(forecast))
-    return lambda weight: float(weight @ right / (weight @ moved))
+    return lambda weight: _dot(weight, right) / _dot(weight, moved)
 
 # %% ../../nbs/40_judge.metrics.ipynb #dcbcef30
 WEEK = 672
@@ -271,7 +274,7 @@ def block_weights(
         change -= np.bincount(beyond % n_bars, minlength=n_bars)
         yield (np.cumsum(change) + np.count_nonzero(beyond >= n_bars))[place]
 
-# %% ../../nbs/40_judge.metrics.ipynb #b5024158
+# %% ../../nbs/40_judge.metrics.ipynb #ae29cf2d
 def resampled(
     statistics: Mapping[str, Statistic],  # by name, all on the same rows
     rows: np.ndarray,  # int64, places of these rows on the grid
@@ -280,11 +283,10 @@ def resampled(
     seed: int = 0,  # of the draws
 ) -> pd.DataFrame:  # a row a history, a column a statistic
     "What statistics give on histories put together from blocks; the same ones for all."
-    with threadpool_limits(1):
-        draws = [
-            [statistic(weight) for statistic in statistics.values()]
-            for weight in block_weights(rows, n_resamples, block, seed)
-        ]
+    draws = [
+        [statistic(weight) for statistic in statistics.values()]
+        for weight in block_weights(rows, n_resamples, block, seed)
+    ]
     return pd.DataFrame(draws, columns=list(statistics))
 
 

@@ -37,7 +37,7 @@ def order_of(
         visit(name, REGISTRY[name].compute)
     return list(found.values())
 
-# %% ../../nbs/31_models.latest.ipynb #d150f6b2
+# %% ../../nbs/31_models.latest.ipynb #945208cf
 class LatestFeatures:
     "The features of the newest bar, from the last bars of its segment."
 
@@ -48,7 +48,8 @@ class LatestFeatures:
         step: int,  # nanoseconds from bar to bar
         n_bars: int = LONGEST,  # how many are kept
     ) -> None:
-        self.names, self.columns, self.step, self.n_bars = tuple(names), tuple(columns), step, n_bars
+        self.names, self.columns = tuple(names), tuple(columns)
+        self.step, self.n_bars = step, n_bars
         self.order = order_of(names)
         self.level = np.array([name in LEVELS for name in columns])
         rests = [needs(REGISTRY[name].compute) for name in names]
@@ -72,9 +73,10 @@ class LatestFeatures:
         self.known = np.where(np.isnan(values), 0, self.known + 1)
         if self.depth < self.n_bars:
             return np.full(len(self.names), np.nan, np.float32)
-        return self._told(stamp)
+        return self.told(stamp)
 
-    def _told(self, stamp: int) -> np.ndarray:
+    def told(self, stamp: int) -> np.ndarray:
+        "The features at the end of the tail, which must be full."
         tail = self.tail[:, self.stop - self.n_bars : self.stop]
         stamps = stamp + self.step * np.arange(1 - self.n_bars, 1)
         table = dict(zip(self.columns, tail, strict=True))
@@ -152,7 +154,7 @@ class Memory:
             }
         return {name: memory[-1][0] for name, memory in self.blocks[begun[0]].items()}
 
-# %% ../../nbs/31_models.latest.ipynb #4c397f94
+# %% ../../nbs/31_models.latest.ipynb #16ad7be9
 def dense_weights(
     model: keras.Model,  # built by `build`
 ) -> list[tuple]:  # kernel and bias, layer by layer
@@ -163,7 +165,7 @@ def dense_weights(
 
 def told_by_states(
     model: keras.Model,  # built by `build`
-) -> object:  # a function of the towers' states and the windows
+) -> Callable:  # of the towers' states and the windows, to a float
     "The network without its recurrent towers: from their states to the probability."
     names = [tower for tower in ("spot", "derivs") if recurrent_weights(model, tower)]
     if model.name == "lstm":

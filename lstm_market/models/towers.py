@@ -194,21 +194,19 @@ def mlp_parts(
         parts.append(steps)
     return parts
 
-# %% ../../nbs/30_models.towers.ipynb #628b0d9b
+# %% ../../nbs/30_models.towers.ipynb #745fa765
 class WindowAttention(keras.layers.Layer):
     "Heads of attention from each answer to its own window."
 
     def __init__(self, length: int, n_heads: int, n_units: int, seed: int, name: str) -> None:
         super().__init__(name=name)
-        self.length, self.n_heads, self.n_units = length, n_heads, n_units
-        self.rng = np.random.default_rng(seed)
+        self.length, self.n_heads, self.n_units, self.seed = length, n_heads, n_units, seed
 
     def build(self, shape: tuple) -> None:
         "Make the weights."
-        sizes = {part: (shape[-1], self.n_heads, self.n_units) for part in ("ask", "key", "value")}
-        for part, size in sizes.items():
-            flat = keras.initializers.GlorotUniform(_seed(self.rng))((size[0], size[1] * size[2]))
-            first = keras.initializers.Constant(ops.convert_to_numpy(flat).reshape(size))
+        rng, size = np.random.default_rng(self.seed), (shape[-1], self.n_heads * self.n_units)
+        for part in ("ask", "key", "value"):
+            first = keras.initializers.GlorotUniform(_seed(rng))
             setattr(self, part, self.add_weight(size, first, name=part))
         self.lag = self.add_weight((self.n_heads, self.length), "zeros", name="lag")
 
@@ -217,14 +215,19 @@ class WindowAttention(keras.layers.Layer):
         n_answers = None if shape[1] is None else shape[1] - self.length + 1
         return (shape[0], n_answers, self.n_heads * self.n_units)
 
+    def heads(self, steps: keras.KerasTensor, kernel: keras.Variable) -> keras.KerasTensor:
+        "Steps as each head sees them, (b, t, heads, units)."
+        shape = (*ops.shape(steps)[:2], self.n_heads, self.n_units)
+        return ops.reshape(ops.matmul(steps, kernel), shape)
+
     def call(self, steps: keras.KerasTensor) -> keras.KerasTensor:
         "What each answer gathers from its window."
-        ask = ops.einsum("bkn,nhu->bkhu", steps[:, self.length - 1 :], self.ask)
-        key, value = (ops.einsum("btn,nhu->bthu", steps, w) for w in (self.key, self.value))
+        ask = self.heads(steps[:, self.length - 1 :], self.ask)
+        key, value = self.heads(steps, self.key), self.heads(steps, self.value)
         place = ops.arange(ops.shape(steps)[1])
         lag = place[self.length - 1 :, None] - place[None]
-        weigh = ops.take(self.lag, ops.clip(lag, 0, self.length - 1), axis=1)
-        weigh = ops.einsum("bkhu,bthu->bhkt", ask, key) / self.n_units**0.5 + weigh
+        weigh = ops.einsum("bkhu,bthu->bhkt", ask, key) / self.n_units**0.5
+        weigh = weigh + ops.take(self.lag, ops.clip(lag, 0, self.length - 1), axis=1)
         weigh = ops.where((lag >= 0) & (lag < self.length), weigh, -1e9)
         told = ops.einsum("bhkt,bthu->bkhu", ops.softmax(weigh), value)
         return ops.reshape(told, (*ops.shape(told)[:2], self.n_heads * self.n_units))
@@ -267,7 +270,7 @@ def hybrid_parts(
     attention = WindowAttention(length, 4, n_units, _seed(rng), "context")
     return [attention(drop(inputs["spot"])), *recent_bars(spec, inputs, length, rng)]
 
-# %% ../../nbs/30_models.towers.ipynb #fb760f0a
+# %% ../../nbs/30_models.towers.ipynb #d97e16c0
 class PathPicture(keras.layers.Layer):
     "The path of each window, drawn on levels around its end."
 
@@ -292,8 +295,8 @@ class PathPicture(keras.layers.Layer):
         path = ops.cumsum(ops.matmul(steps, self.move)[..., 0], axis=1) / self.length**0.5
         path = [path[:, self.length - 1 - lag : -lag or None] for lag in self.lags]
         apart = ops.stack(path, axis=-1) - path[-1][..., None]
-        width = self.levels[1] - self.levels[0]
-        return ops.exp(-(((apart[..., None] - self.levels) / width) ** 2))
+        levels, width = ops.convert_to_tensor(self.levels), self.levels[1] - self.levels[0]
+        return ops.exp(-(((apart[..., None] - levels) / float(width)) ** 2))
 
 
 class Sheets(keras.layers.Layer):

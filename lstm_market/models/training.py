@@ -342,7 +342,7 @@ def told_on(
 
         yield tell, part
 
-# %% ../../nbs/32_models.training.ipynb #21871a28
+# %% ../../nbs/32_models.training.ipynb #f12473c4
 def one_epoch(
     trained: TrainedModel,  # whose model learns
     samples: Samples,  # scaled
@@ -363,7 +363,7 @@ def one_epoch(
     told = model.fit(for_keras(batches), callbacks=[moves], **how)
     loss = told.history["loss"][-1]
     if not np.isfinite(loss):
-        raise ValueError(f"the loss is {loss} in epoch {epoch + 1}: is the rate of {rate:g} too high?")
+        raise ValueError(f"the loss is {loss} in epoch {epoch + 1}, is the rate {rate:g} too high?")
     said, answer = trained.score(samples, split.val), samples.label[split.val]
     return {
         "loss": float(loss),
