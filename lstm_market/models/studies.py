@@ -5,16 +5,15 @@
 # %% auto #0
 __all__ = ['Study', 'state_columns', 'make_study', 'predictions', 'averaged', 'run_key', 'Run', 'run', 'runs', 'baseline_runs']
 
-# %% ../../nbs/35_models.studies.ipynb #225c7bad
+# %% ../../nbs/35_models.studies.ipynb #beef73a2
 import ast
 import hashlib
 import inspect
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import keras
 import numpy as np
 import pandas as pd
 from scipy.special import expit, logit

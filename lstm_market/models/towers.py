@@ -270,7 +270,7 @@ def hybrid_parts(
     attention = WindowAttention(length, 4, n_units, _seed(rng), "context")
     return [attention(drop(inputs["spot"])), *recent_bars(spec, inputs, length, rng)]
 
-# %% ../../nbs/30_models.towers.ipynb #d97e16c0
+# %% ../../nbs/30_models.towers.ipynb #d33b80b4
 class PathPicture(keras.layers.Layer):
     "The path of each window, drawn on levels around its end."
 
@@ -304,7 +304,7 @@ class Sheets(keras.layers.Layer):
 
     def __init__(self, layers: list[keras.Layer], name: str) -> None:
         super().__init__(name=name)
-        self.layers = keras.Sequential([*layers, keras.layers.Flatten()])
+        self.layers = keras.Sequential([*layers, keras.layers.Flatten()], name="look")
 
     def build(self, shape: tuple) -> None:
         "Make the layers."
