@@ -7,7 +7,7 @@ __all__ = ['CHOICES', 'OF_TRAINING', 'Task', 'task1', 'made_up', 'common_model',
            'dense_pass', 'by_turns', 'targets_row', 'epoch_row', 'untaught', 'score_row', 'stream_row', 'memory_row',
            'unrolled', 'probed', 'probe', 'rows_of_training']
 
-# %% ../../nbs/60_book.bench_training.ipynb #3616918b
+# %% ../../nbs/60_book.bench_training.ipynb #b19727e9
 import json
 import os
 import pickle
@@ -32,12 +32,12 @@ from ..data.store import open_store
 from ..models.towers import PRESETS as SPECS
 from ..models.towers import Spec
 from ..models.trained import TrainedModel, columns_of
-from ..models.training import Config, epoch_batches, ready_model, train
+from ..models.training import Config, Given, epoch_batches, ready_model, train
 from ..samples.labels import PRESETS as RULES
 from ..samples.proofs import table_of
 from ..samples.scaling import Scaler
 from ..samples.splits import Split, published_split
-from ..samples.windows import Samples, for_keras, frame, make_samples, with_scaler
+from ..samples.windows import Samples, frame, make_samples, with_scaler
 
 # %% ../../nbs/60_book.bench_training.ipynb #0fb68814
 @dataclass(frozen=True, eq=False)
@@ -118,7 +118,7 @@ def materialised(
     ((inputs, answers, _),) = found
     return inputs, answers[:, 0, 0]
 
-# %% ../../nbs/60_book.bench_training.ipynb #5e495466
+# %% ../../nbs/60_book.bench_training.ipynb #35164654
 def devices() -> str:
     "Where Keras computes."
     return f"{keras.backend.backend()}: {', '.join(keras.distribution.list_devices())}"
@@ -143,7 +143,7 @@ def dense_pass(
     batches = epoch_batches(samples, rows, config, 0, inputs_of(spec))
     model = change(ready_model(samples, spec, config, len(batches)))
     how = {"shuffle": False, "verbose": 0}
-    return lambda: model.fit(for_keras(batches), **how), len(rows)
+    return lambda: model.fit(Given(batches), **how), len(rows)
 
 
 def by_turns(

@@ -169,28 +169,36 @@ def publish(
             stdout.print(f"wrote {path.relative_to(root)}")
     readme()
 
-# %% ../../nbs/62_book.cli.ipynb #2a15bd55
+# %% ../../nbs/62_book.cli.ipynb #29d7db1e
 @app.command()
 def bench(
     names: Annotated[list[str] | None, typer.Argument(help="Which; all if none.")] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Data for samples; a simulated market if not given.")
+        Path | None,
+        typer.Option(help="Data for samples and training; a simulated market if not given."),
     ] = None,
+    probe: Annotated[
+        bool, typer.Option(help="With training: where the time goes, choice by choice.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     "Measure the speeds that the notebooks claim, each beside its reference."
     from lstm_market.book.bench import BENCHES, bench_called, measure
     from lstm_market.book.bench_samples import rows_of_samples
+    from lstm_market.book.bench_training import OF_TRAINING, rows_of_training
 
-    rows, known = [], [*BENCHES, "samples"]
-    for name in [name for name in names or known if name == "samples" or bench_called(name)]:
+    parts = (*OF_TRAINING, "probe") if probe else OF_TRAINING
+    many = {
+        "samples": lambda: rows_of_samples(data),
+        "training": lambda: rows_of_training(data, parts),
+    }
+    rows = []
+    for name in [n for n in names or [*BENCHES, *many] if n in many or bench_called(n)]:
         with busy(f"measuring {name}"):
-            if name == "samples":
-                rows += rows_of_samples(data)
-            else:
-                rows.append({"bench": name} | measure(bench_called(name)).row)
-    keys = dict.fromkeys(key for row in rows for key in row)
-    show_rows([{key: row.get(key, "") for key in keys} for row in rows], as_json, "nothing")
+            one = {"bench": name}
+            rows += many[name]() if name in many else [one | measure(bench_called(name)).row]
+    for keys in dict.fromkeys(tuple(row) for row in rows):
+        show_rows([row for row in rows if tuple(row) == keys], as_json, "nothing")
 
 # %% ../../nbs/62_book.cli.ipynb #48786be8
 @app.command()

@@ -76,19 +76,20 @@ def draw_seeds(
 def _across(table: pd.DataFrame, x: str) -> pd.Series | pd.Index:
     return table.index if x == "threshold" else table[x]
 
-# %% ../../nbs/45_judge.curves.ipynb #26d83094
+# %% ../../nbs/45_judge.curves.ipynb #1b9ebcf8
 def published_points(
-    text: str,  # lines: model, split, precision or recall, and a number a threshold
+    text: str,  # in threes: model and split, then precision, then recall, a number a threshold
     thresholds: Sequence[float] = THRESHOLDS,  # of the numbers, in order
 ) -> dict[tuple[str, str], pd.DataFrame]:  # precision and recall by (model, split)
     "Printed numbers as tables by threshold."
+    lines = [line.split() for line in text.strip().splitlines()]
     told: dict[tuple[str, str], dict] = {}
-    for line in text.strip().splitlines():
-        model, split, what, *numbers = line.split()
-        if len(numbers) != len(thresholds):
-            expected = f"{len(thresholds)} numbers of {model} {split} {what}"
-            raise ValueError(f"expected {expected}, found {len(numbers)}")
-        told.setdefault((model, split), {})[what] = np.array(numbers, np.float64)
+    for (model, split), *numbers in zip(lines[::3], lines[1::3], lines[2::3], strict=True):
+        for what, values in zip(("precision", "recall"), numbers, strict=True):
+            if len(values) != len(thresholds):
+                expected = f"{len(thresholds)} numbers of {model} {split} {what}"
+                raise ValueError(f"expected {expected}, found {len(values)}")
+            told.setdefault((model, split), {})[what] = np.array(values, np.float64)
     index = pd.Index(thresholds, name="threshold")
     return {key: pd.DataFrame(columns, index) for key, columns in told.items()}
 

@@ -82,7 +82,7 @@ def make_study(
     scaler = Scaler().fit(frame(raw, taught))
     return Study(with_scaler(raw, scaler), split, scaler, asked, interval)
 
-# %% ../../nbs/35_models.studies.ipynb #a755bb96
+# %% ../../nbs/35_models.studies.ipynb #a69447f9
 def predictions(
     study: Study,  # what was asked
     probability: Mapping[str, np.ndarray],  # by split, in the order of its rows
@@ -91,7 +91,8 @@ def predictions(
     parts = []
     for name in probability:
         at = getattr(study.split, name)
-        columns = {"split": name, "label": study.samples.label[at], "probability": probability[name]}
+        columns = {"split": name, "label": study.samples.label[at]}
+        columns["probability"] = probability[name]
         parts.append(pd.DataFrame(columns, study.samples.open_at[at]))
     said = pd.concat(parts).rename_axis("open_at")
     return said.astype({"split": pd.CategoricalDtype(list(NAMES)), "probability": np.float32})
