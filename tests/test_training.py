@@ -119,12 +119,13 @@ assert epochs(home / "whole") == 24
 kills, halves = [], 0
 for turn in range(n_kills):
     before, child = epochs(folder), begin(folder)
-    if turn % 4 == 0:
-        time.sleep(draw.uniform(0, first))
-    else:
+    late = time.monotonic() + draw.uniform(0, first)
+    if turn % 4:
         while epochs(folder) == before:
             time.sleep(0.002)
-        time.sleep(draw.uniform(0, 0.12) * (whole - first))
+        late = time.monotonic() + draw.uniform(0, 0.1) * (whole - first)
+    while time.monotonic() < late and epochs(folder) < before + 2:
+        time.sleep(0.002)
     os.kill(child, signal.SIGKILL)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL, "it was over before the kill"
     halves += any(folder.glob(".*.partial"))
