@@ -105,7 +105,7 @@ def draw_points(
     look = {"marker": "x", "s": 16, "linewidths": 1, "color": COLOURS[colour]}
     axes.scatter(_across(points, x), points["precision"], label=label, **look)
 
-# %% ../../nbs/45_judge.curves.ipynb #508933e8
+# %% ../../nbs/45_judge.curves.ipynb #931bf1be
 INKS = ("up", "good", "accent", "warn", "light", "down")
 GREYS = (":", "--", "-.")
 
@@ -116,6 +116,7 @@ def draw_curves(
     baselines: Mapping[str, Sequence[dict]],  # the same, drawn in grey
     printed: Mapping[tuple[str, str], pd.DataFrame] | None = None,  # of `published_points`
     x: str = "threshold",  # threshold or recall
+    foot: str = "",  # what a reader must know of the data
 ) -> Figure:
     "Models, baselines and printed numbers in a panel a split."
     figure, axes = split_panels(counts, x)
@@ -129,4 +130,5 @@ def draw_curves(
     panels = list(axes.values())
     panels[0].set(xlim=(0.1, 0.8) if x == "threshold" else (0, 0.6), ylim=(0.15, 1))
     panels[-1].legend(fontsize=7, ncols=2, loc="upper left" if x == "threshold" else "best")
+    figure.suptitle(foot, size=8, color="0.4", ha="right", x=0.995)
     return figure
