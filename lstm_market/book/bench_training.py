@@ -291,7 +291,7 @@ def memory_row(
         "table_of_all_megabytes": round(4 * n_values * len(samples.ends()) / 1e6),
     }
 
-# %% ../../nbs/60_book.bench_training.ipynb #3d673309
+# %% ../../nbs/60_book.bench_training.ipynb #328208c3
 CHOICES = {
     "as it is": {},
     "one thread": {"threads": 1},
@@ -313,7 +313,8 @@ def unrolled(
 
     def written_out(layer: keras.Layer) -> keras.Layer:
         how = layer.get_config()
-        how |= {"unroll": True} if isinstance(layer, keras.layers.LSTM) else {}
+        given = {"unroll": True, "bias_initializer": "zeros"}
+        how |= given if isinstance(layer, keras.layers.LSTM) else {}
         return type(layer).from_config(how)
 
     towers = {t.name: keras.Input((n_steps, t.shape[2]), name=t.name) for t in model.inputs}

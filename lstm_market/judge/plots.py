@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['COLOURS', 'STYLE', 'use_style', 'draw_candles', 'time_axis', 'plain_log', 'year_rows', 'draw_years', 'full_years',
            'draw_coverage', 'draw_outages', 'grid_returns', 'memory', 'draw_matrix', 'clusters', 'rank_products',
-           'joint_bounds', 'warn_below']
+           'joint_bounds', 'warn_below', 'say_above']
 
 # %% ../../nbs/44_judge.plots.ipynb #669cf31e
 from datetime import datetime
@@ -307,3 +307,11 @@ def warn_below(
     said = [fill(f"Warning: {words}", across) for words in dict.fromkeys(warnings) if words]
     if said:
         figure.supxlabel("\n".join([*said, ""]), size=8, color=COLOURS["down"])
+
+# %% ../../nbs/44_judge.plots.ipynb #ca6dce1b
+def say_above(
+    figure: Figure,  # where to say it
+    words: str,  # what a reader must know of the data
+) -> None:
+    "One quiet line over a figure."
+    figure.suptitle(words, size=8, color="0.4", ha="right", x=0.995)

@@ -5,23 +5,26 @@
 # %% auto #0
 __all__ = ['Study', 'state_columns', 'make_study', 'predictions', 'averaged', 'run_key', 'Run', 'run', 'runs', 'baseline_runs']
 
-# %% ../../nbs/35_models.studies.ipynb #beef73a2
+# %% ../../nbs/35_models.studies.ipynb #24f75dd3
 import ast
+import fcntl
 import hashlib
 import inspect
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit, logit
+from scipy.special import expit
 
 from ..data.bars import KINDS, Interval
 from ..data.store import atomic_path
 from . import baselines, towers, trained, training
 from .baselines import run_baselines
+from .calibration import log_odds
 from .towers import Spec
 from .trained import TrainedModel
 from .training import Config, mark_of, train
@@ -82,7 +85,7 @@ def make_study(
     scaler = Scaler().fit(frame(raw, taught))
     return Study(with_scaler(raw, scaler), split, scaler, asked, interval)
 
-# %% ../../nbs/35_models.studies.ipynb #a69447f9
+# %% ../../nbs/35_models.studies.ipynb #1344ee0e
 def predictions(
     study: Study,  # what was asked
     probability: Mapping[str, np.ndarray],  # by split, in the order of its rows
@@ -107,7 +110,7 @@ def averaged(
     for other in said[1:]:
         if not (other.index.equals(first.index) and other["label"].equals(first["label"])):
             raise ValueError("expected predictions about the same rows and labels")
-    evidence = np.mean([logit(one["probability"].to_numpy(np.float64)) for one in said], axis=0)
+    evidence = np.mean([log_odds(one["probability"].to_numpy()) for one in said], axis=0)
     return first.assign(probability=expit(evidence).astype(np.float32))
 
 # %% ../../nbs/35_models.studies.ipynb #1ecd8ad6
@@ -157,7 +160,15 @@ class Run:
         "The model itself, loaded anew."
         return TrainedModel.load(self.folder)
 
-# %% ../../nbs/35_models.studies.ipynb #fe5d136f
+# %% ../../nbs/35_models.studies.ipynb #67c7f9a9
+@contextmanager
+def _alone(place: Path) -> Iterator[None]:
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def _kept(
     path: Path,  # the file of predictions
     make: object,  # a function without arguments that makes them
@@ -178,6 +189,8 @@ def run(
     progress: bool = True,  # show how far it is
 ) -> Run:
     "The run of a configuration: trained now, finished now, or found."
+    if not study.samples.derivs_names:
+        spec = replace(spec, derivs=())
     key = run_key(study, spec, config, extra)
     place = Path(folder) / key
 
@@ -187,8 +200,10 @@ def run(
         said = {name: model.score(study.samples, getattr(study.split, name)) for name in NAMES}
         return predictions(study, said)
 
-    said = _kept(place / "predictions.parquet", make)
-    return Run(key, spec, config, said, TrainedModel.load(place).history, place)
+    with _alone(place):
+        said = _kept(place / "predictions.parquet", make)
+    history = json.loads((place / "model.json").read_text())["history"]
+    return Run(key, spec, config, said, history, place)
 
 
 def runs(
@@ -206,7 +221,7 @@ def runs(
         for name, spec in specs.items()
     }
 
-# %% ../../nbs/35_models.studies.ipynb #708f5be7
+# %% ../../nbs/35_models.studies.ipynb #53c82a25
 def baseline_runs(
     study: Study,  # what is asked
     folder: Path,  # where runs are kept
@@ -216,10 +231,11 @@ def baseline_runs(
 ) -> dict[str, pd.DataFrame]:  # predictions by name
     "What every baseline said about the rows of a study."
     names = list(names or baselines.BASELINES)
-    text = run_key(study, Spec(), Config(seed=seed)) + _code(baselines) + " ".join(names)
+    text = run_key(study, Spec(), Config(seed=seed)) + _code(baselines)
     place = Path(folder) / f"baselines-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-    if not all((place / f"{name}.parquet").is_file() for name in names):
-        fitted = run_baselines(study.samples, study.split, names, seed, progress)
+    with _alone(place):
+        absent = [name for name in names if not (place / f"{name}.parquet").is_file()]
+        fitted = run_baselines(study.samples, study.split, absent, seed, progress)
         for name, model in fitted.items():
             said = {part: model.score(study.samples, getattr(study.split, part)) for part in NAMES}
             _kept(place / f"{name}.parquet", lambda said=said: predictions(study, said))
