@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['CHOICES', 'OF_TRAINING', 'Task', 'task1', 'made_up', 'common_model', 'materialised', 'devices', 'inputs_of',
-           'dense_pass', 'by_turns', 'targets_row', 'epoch_row', 'untaught', 'score_row', 'stream_row', 'memory_row',
-           'unrolled', 'probed', 'probe', 'rows_of_training']
+           'dense_pass', 'by_turns', 'targets_row', 'epoch_row', 'untaught', 'score_row', 'baselines_row', 'stream_row',
+           'memory_row', 'unrolled', 'probed', 'probe', 'rows_of_training']
 
-# %% ../../nbs/60_book.bench_training.ipynb #b19727e9
+# %% ../../nbs/60_book.bench_training.ipynb #9158c2bc
 import json
 import os
 import pickle
@@ -27,19 +27,19 @@ import pandas as pd
 from .bench import N_REAL
 from .bench_samples import alone, data_folder
 from .trials import market_from
-from ..data.clean import FLAGS
 from ..data.store import open_store
+from ..models.baselines import BASELINES, run_baselines
+from ..models.studies import make_study, state_columns
 from ..models.towers import PRESETS as SPECS
 from ..models.towers import Spec
 from ..models.trained import TrainedModel, columns_of
 from ..models.training import Config, Given, epoch_batches, ready_model, train
-from ..samples.labels import PRESETS as RULES
 from ..samples.proofs import table_of
 from ..samples.scaling import Scaler
-from ..samples.splits import Split, published_split
-from ..samples.windows import Samples, frame, make_samples, with_scaler
+from ..samples.splits import Split
+from ..samples.windows import Samples
 
-# %% ../../nbs/60_book.bench_training.ipynb #0fb68814
+# %% ../../nbs/60_book.bench_training.ipynb #05215692
 @dataclass(frozen=True, eq=False)
 class Task:
     "A task that is ready to be learnt."
@@ -58,13 +58,10 @@ def task1(
     "The first published task, scaled on its training rows."
     with data_folder(data, n_bars) as folder:
         market = market_from(open_store(folder), "BTCUSDT")
-    table, own = table_of(market), [*market.candles, *FLAGS, "segment_id"]
-    candles, derivs = table[own], table.drop(columns=own)
-    rule = replace(RULES["published"], at_end="unknown")
-    raw = make_samples(candles, derivs if derivs.size else None, market.interval, rule=rule)
-    split = published_split("task1", candles, raw.ends(), raw.resolved)
-    scaler = Scaler().fit(frame(raw, np.flatnonzero(raw.run[: split.train[-1] + 1])))
-    return Task(market.candles, derivs, with_scaler(raw, scaler), split, scaler)
+    table = table_of(market)
+    study = make_study(table, market.interval)
+    derivs = table[state_columns(table)]
+    return Task(market.candles, derivs, study.samples, study.split, study.scaler)
 
 
 def made_up(
@@ -225,6 +222,17 @@ def score_row(
     n_windows = len(task.samples.ends(False))
     return {"what": "score every window", "rows": n_windows, "seconds": round(float(took), 2)}
 
+# %% ../../nbs/60_book.bench_training.ipynb #2a0ccea4
+def baselines_row(
+    task: Task,  # what is asked
+) -> dict[str, object]:
+    "How long it takes to teach every baseline."
+    began = time.perf_counter()
+    run_baselines(task.samples, task.split, progress=False)
+    took = round(time.perf_counter() - began, 2)
+    what = f"teach {len(BASELINES)} baselines"
+    return {"what": what, "rows": len(task.split.train), "seconds": took}
+
 # %% ../../nbs/60_book.bench_training.ipynb #40856d56
 def stream_row(
     task: Task,  # what is asked
@@ -374,8 +382,8 @@ def probe(
         rows[name] = json.loads(told.stdout.splitlines()[-1])
     return pd.DataFrame(rows).T.round(1)
 
-# %% ../../nbs/60_book.bench_training.ipynb #8f64344a
-OF_TRAINING = ("targets", "epoch", "memory", "scoring", "stream")
+# %% ../../nbs/60_book.bench_training.ipynb #c2e0b328
+OF_TRAINING = ("targets", "epoch", "memory", "scoring", "stream", "baselines")
 
 
 def rows_of_training(
@@ -399,6 +407,7 @@ def rows_of_training(
         "memory": lambda: memory_row(task(), spec, config),
         "scoring": lambda: score_row(task(), spec),
         "stream": lambda: stream_row(task(), spec),
+        "baselines": lambda: baselines_row(task()),
     }
     same = {"preset": preset, "device": devices()}
     for name in names:
