@@ -119,7 +119,7 @@ def reproduce(
     made = f"build/{profile}/pages" if chapters else f"build/{profile}/book/index.html"
     stdout.print(f"finished in {time.time() - began:.0f} s; open {made}")
 
-# %% ../../nbs/62_book.cli.ipynb #9c453f85
+# %% ../../nbs/62_book.cli.ipynb #aa909442
 @app.command()
 def pages(profile: Profile = "quick") -> None:
     "Make the HTML book from the pages that have been run."
@@ -156,15 +156,20 @@ def publish(
     data: Annotated[
         Path, typer.Option(help="The data folder that the published figures are made from.")
     ],
+    chapters: Annotated[
+        list[str] | None, typer.Argument(help="Only these, as B01; all if none.")
+    ] = None,
     cores: Annotated[int, typer.Option(help="Pages at a time.")] = os.cpu_count() or 1,
 ) -> None:
     "Run the full profile and put chapters, images, results and README into the repository."
-    from lstm_market.book.chapters import chapters, find_root
+    from lstm_market.book.chapters import chapters as every
+    from lstm_market.book.chapters import find_chapter, find_root
     from lstm_market.book.runner import publish_page
 
     root = find_root()
-    reproduce(list(chapters(root)), "full", data, cores, False)
-    for name in chapters(root):
+    names = [find_chapter(root, name).name for name in chapters or every(root)]
+    reproduce(names, "full", data, cores, False)
+    for name in names:
         for path in publish_page(root, root / "build" / "full" / "pages" / name):
             stdout.print(f"wrote {path.relative_to(root)}")
     readme()
