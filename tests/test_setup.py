@@ -405,7 +405,7 @@ def test_the_wheel_imports_where_only_its_own_requirements_are(wheel, told, tmp_
         for module, owners in importlib.metadata.packages_distributions().items()
         if module != "lstm_market" and not own & {canonicalize_name(owner) for owner in owners}
     }
-    assert {"nbdev", "fastcore", "papermill", "tensorflow"} <= foreign
+    assert {"nbdev", "fastcore", "papermill", "snakemake"} <= foreign
     command = [sys.executable, "-I", "-c", FOREIGN, str(target), " ".join(foreign)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

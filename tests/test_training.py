@@ -43,7 +43,7 @@ def market(n_rows=900, length=12):
     return with_scaler(raw, scaler), split, scaler
 
 samples, split, scaler = market()
-spec = Spec(spot=(6,), derivs=(4,), dense=(5,), dropout=0.2)
+spec = Spec(spot=(6,), derivs=(4,), dense=(5,), dropout=0.2, span=4)
 
 def sha(trained):
     "Of the predictions on the test rows."

@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['Profile', 'verify', 'page', 'reproduce', 'pages', 'readme', 'publish', 'bench', 'prove']
 
-# %% ../../nbs/62_book.cli.ipynb #1b72cee2
+# %% ../../nbs/62_book.cli.ipynb #0f6e0ee2
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -174,7 +175,7 @@ def publish(
             stdout.print(f"wrote {path.relative_to(root)}")
     readme()
 
-# %% ../../nbs/62_book.cli.ipynb #29d7db1e
+# %% ../../nbs/62_book.cli.ipynb #474dfccb
 @app.command()
 def bench(
     names: Annotated[list[str] | None, typer.Argument(help="Which; all if none.")] = None,
@@ -189,14 +190,18 @@ def bench(
 ) -> None:
     "Measure the speeds that the notebooks claim, each beside its reference."
     from lstm_market.book.bench import BENCHES, bench_called, measure
-    from lstm_market.book.bench_samples import rows_of_samples
-    from lstm_market.book.bench_training import OF_TRAINING, rows_of_training
 
-    parts = (*OF_TRAINING, "probe") if probe else OF_TRAINING
-    many = {
-        "samples": lambda: rows_of_samples(data),
-        "training": lambda: rows_of_training(data, parts),
-    }
+    def samples() -> list[dict]:
+        from lstm_market.book.bench_samples import rows_of_samples
+
+        return rows_of_samples(data)
+
+    def training() -> Iterator[dict]:
+        from lstm_market.book.bench_training import OF_TRAINING, rows_of_training
+
+        return rows_of_training(data, (*OF_TRAINING, "probe") if probe else OF_TRAINING)
+
+    many = {"samples": samples, "training": training}
     rows = []
     for name in [n for n in names or [*BENCHES, *many] if n in many or bench_called(n)]:
         with busy(f"measuring {name}"):
