@@ -110,7 +110,7 @@ def _execute(notebook: Chapter, draft: Path, parameters: dict, progress: Path) -
     )
     (draft / "source.ipynb").unlink()
 
-# %% ../../nbs/52_book.runner.ipynb #ce885987
+# %% ../../nbs/52_book.runner.ipynb #8085f720
 def _without_places(cell: dict) -> dict | None:
     if "injected-parameters" not in cell["metadata"].get("tags", []):
         return cell
@@ -118,6 +118,13 @@ def _without_places(cell: dict) -> dict | None:
     lines = "".join(cell["source"]).splitlines()
     kept = [line for line in lines if not re.match(r"\w+_dir = ", line)]
     return cell | {"source": "\n".join(kept)} if any("=" in line for line in kept) else None
+
+
+def _for_the_runner(output: dict) -> bool:
+    said = "".join(output.get("text", ""))
+    drawn = "".join(output.get("data", {}).get("text/html", ""))
+    logged = output.get("name") == "stderr" or said.startswith("WARNING:tensorflow")
+    return logged or "font-family:Menlo" in drawn
 
 
 def tidy(
@@ -129,6 +136,8 @@ def tidy(
     for cell in cells:
         tags = cell["metadata"].get("tags")
         cell["metadata"] = {"tags": tags} if tags else {}
+        if "outputs" in cell:
+            cell["outputs"] = [o for o in cell["outputs"] if not _for_the_runner(o)]
     kernel = {"kernelspec": {"display_name": "python3", "language": "python", "name": "python3"}}
     said = {"provenance": provenance} if provenance else {}
     return notebook | {"cells": cells, "metadata": kernel | said}
