@@ -175,7 +175,7 @@ def publish(
             stdout.print(f"wrote {path.relative_to(root)}")
     readme()
 
-# %% ../../nbs/62_book.cli.ipynb #474dfccb
+# %% ../../nbs/62_book.cli.ipynb #38d69052
 @app.command()
 def bench(
     names: Annotated[list[str] | None, typer.Argument(help="Which; all if none.")] = None,
@@ -190,6 +190,10 @@ def bench(
 ) -> None:
     "Measure the speeds that the notebooks claim, each beside its reference."
     from lstm_market.book.bench import BENCHES, bench_called, measure
+    from lstm_market.data.store import open_store
+
+    if data:
+        open_store(data)
 
     def samples() -> list[dict]:
         from lstm_market.book.bench_samples import rows_of_samples
