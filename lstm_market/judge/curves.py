@@ -132,6 +132,6 @@ def draw_curves(
                 draw_points(panel, printed[name, split], ink, f"{name}, printed", x)
     panels = list(axes.values())
     panels[0].set(xlim=(0.1, 0.8) if x == "threshold" else (0, 0.6), ylim=(0.15, 1))
-    panels[-1].legend(fontsize=7, ncols=2, loc="upper left" if x == "threshold" else "best")
+    panels[0].legend(fontsize=7, ncols=2, loc="lower right", labelspacing=0.3)
     say_above(figure, foot)
     return figure
