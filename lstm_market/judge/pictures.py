@@ -18,7 +18,7 @@ from matplotlib.colors import Normalize
 from .accounts import drawdown
 from .plots import COLOURS, draw_candles, time_axis
 
-# %% ../../nbs/49_judge.pictures.ipynb #608b8726
+# %% ../../nbs/49_judge.pictures.ipynb #470b9dd1
 def draw_bounds(
     axes: Axes,  # across: the threshold
     bounds: pd.DataFrame,  # of `lower_bounds`
@@ -35,16 +35,15 @@ def draw_bounds(
 
 def draw_break_even(
     axes: Axes,  # upwards: precision
-    needed: Mapping[float, float],  # precision by cost of a side, bps
+    needed: Mapping[float, pd.Series],  # precision by threshold, by cost of a side, bps
 ) -> None:
     "Lines that a precision has to reach, named by their cost."
-    for cost, precision in needed.items():
-        if precision <= 1:
-            axes.axhline(precision, color=COLOURS["down"], linewidth=0.9, linestyle="--")
-            place = axes.get_yaxis_transform()
-            said = f"{cost:g} bps a side"
-            look = {"size": 7, "ha": "right", "va": "bottom", "color": COLOURS["down"]}
-            axes.text(0.99, precision, said, transform=place, **look)
+    for cost, line in needed.items():
+        line = line[line <= 1].dropna()
+        if len(line):
+            axes.plot(line.index, line, color=COLOURS["down"], linewidth=0.9, linestyle="--")
+            look = {"size": 7, "va": "bottom", "ha": "right", "color": COLOURS["down"]}
+            axes.text(line.index[-1], line.iloc[-1], f"{cost:g} bps a side", **look)
 
 # %% ../../nbs/49_judge.pictures.ipynb #cd7ae9bf
 def draw_reliability(

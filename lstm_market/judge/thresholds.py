@@ -164,13 +164,13 @@ def lower_bounds(
     n_signals = told["n_signals"].where(told["n_signals"] > 0)
     return told.assign(as_if_independent=wilson(hits, n_signals, 2 * sure - 1)[0])
 
-# %% ../../nbs/41_judge.thresholds.ipynb #53fe4e72
+# %% ../../nbs/41_judge.thresholds.ipynb #ed0c422c
 def flattery(
     choosing: tuple[np.ndarray, np.ndarray],  # label, probability of the rows that choose
     judging: tuple[np.ndarray, np.ndarray],  # the same of the rows that judge
     earned: tuple[np.ndarray, np.ndarray],  # by acting on each row of both, after costs
     least: int = 50,  # rows that a threshold must select
-) -> pd.DataFrame:  # frozen, peeked: threshold, n_signals, precision, recall, earned a signal
+) -> pd.DataFrame:  # frozen, peeked: threshold, n_signals, precision, recall, earned, a_signal
     "What choosing on the judging rows would have added."
     told = {}
     for name, rows, gains in zip(
@@ -178,6 +178,7 @@ def flattery(
     ):
         chosen = for_value(*rows, gains, least)
         read = {"threshold": chosen.threshold} | chosen.read(*judging)
-        mean = np.asarray(earned[1])[chosen.select(judging[1])].mean()
-        told[name] = read | {"earned_a_signal": float(mean)}
+        brought = np.asarray(earned[1])[chosen.select(judging[1])]
+        told[name] = read | {"earned": float(brought.sum()), "a_signal": float(brought.mean())}
+        least = min(least, told[name]["n_signals"])
     return pd.DataFrame.from_dict(told, orient="index")
