@@ -18,7 +18,7 @@ from matplotlib.colors import Normalize
 from .accounts import drawdown
 from .plots import COLOURS, draw_candles, time_axis
 
-# %% ../../nbs/49_judge.pictures.ipynb #470b9dd1
+# %% ../../nbs/49_judge.pictures.ipynb #0260660e
 def draw_bounds(
     axes: Axes,  # across: the threshold
     bounds: pd.DataFrame,  # of `lower_bounds`
@@ -42,8 +42,8 @@ def draw_break_even(
         line = line[line <= 1].dropna()
         if len(line):
             axes.plot(line.index, line, color=COLOURS["down"], linewidth=0.9, linestyle="--")
-            look = {"size": 7, "va": "bottom", "ha": "right", "color": COLOURS["down"]}
-            axes.text(line.index[-1], line.iloc[-1], f"{cost:g} bps a side", **look)
+            look = {"size": 7, "va": "bottom", "color": COLOURS["down"]}
+            axes.text(line.index[0], line.iloc[0] + 0.005, f"{cost:g} bps a side", **look)
 
 # %% ../../nbs/49_judge.pictures.ipynb #cd7ae9bf
 def draw_reliability(
