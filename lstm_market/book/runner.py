@@ -231,7 +231,7 @@ def run_lesson(
     "Run a library notebook for its outputs."
     run_page(root, lesson, target, {}, kernel_environment(root, target, "draft"))
 
-# %% ../../nbs/52_book.runner.ipynb #658777b5
+# %% ../../nbs/52_book.runner.ipynb #569419b4
 def publish_page(
     root: Path,  # the repository
     page: Path,  # a finished page's folder, named as its chapter
@@ -250,7 +250,17 @@ def publish_page(
             shutil.copyfile(source, draft)
             if source.suffix == ".ipynb":
                 _uncounted(draft)
-    return list(targets.values())
+    return [*targets.values(), *_noted(root, page)]
+
+
+def _noted(root: Path, page: Path) -> list[Path]:
+    from lstm_market.judge.attempts import LEDGER, add_to_ledger
+
+    ledger = root / "results" / LEDGER
+    if not (page / LEDGER).exists():
+        return []
+    ledger.parent.mkdir(exist_ok=True)
+    return [ledger] if add_to_ledger(ledger, page / LEDGER) else []
 
 
 def _uncounted(path: Path) -> None:

@@ -6,7 +6,7 @@
 __all__ = ['draw_bounds', 'draw_break_even', 'draw_reliability', 'draw_months', 'draw_accounts', 'draw_trades', 'monthly',
            'draw_drift']
 
-# %% ../../nbs/49_judge.pictures.ipynb #f88f5779
+# %% ../../nbs/49_judge.pictures.ipynb #4194b50b
 from collections.abc import Mapping, Sequence
 
 import matplotlib.dates as mdates
@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
 from .accounts import drawdown
-from .plots import COLOURS, draw_candles, time_axis
+from .plots import COLOURS, draw_candles, plain_log, time_axis
 
 # %% ../../nbs/49_judge.pictures.ipynb #0260660e
 def draw_bounds(
@@ -83,7 +83,7 @@ def draw_months(
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
 
-# %% ../../nbs/49_judge.pictures.ipynb #7cabf2dd
+# %% ../../nbs/49_judge.pictures.ipynb #7546ec2a
 def draw_accounts(
     above: Axes,  # for the worth
     below: Axes,  # for the falls; shares its time with `above`
@@ -96,9 +96,9 @@ def draw_accounts(
         above.plot(daily.index, daily, color=COLOURS[ink], linewidth=1.2, label=name)
         below.plot(daily.index, drawdown(daily), color=COLOURS[ink], linewidth=0.9)
     above.axhline(1, color="0.6", linewidth=0.8)
-    above.set_yscale("log")
-    above.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    above.yaxis.set_minor_formatter(lambda value, _: f"{value:g}")
+    lowest, highest = (edge(edge(worth) for worth in accounts.values()) for edge in (min, max))
+    if highest > 3 * lowest:
+        plain_log(above.yaxis)
     above.set_ylabel("worth of 1")
     below.set_ylabel("fall")
     below.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
