@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['seeds_mean', 'of_split', 'contest', 'as_numbers', 'beats', 'draw_contest']
 
-# %% ../../nbs/46_judge.contest.ipynb #a455603f
+# %% ../../nbs/46_judge.contest.ipynb #36f566cd
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -13,8 +13,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from lstm_market.judge.metrics import (
+    BLOCK,
     STATISTICS,
-    WEEK,
     Statistic,
     differences,
     intervals,
@@ -47,7 +47,7 @@ def of_split(
         told[model] = [score(p["label"].to_numpy(), p["probability"].to_numpy()) for p in parts]
     return told
 
-# %% ../../nbs/46_judge.contest.ipynb #e934c7c3
+# %% ../../nbs/46_judge.contest.ipynb #79464b57
 def contest(
     said: Mapping[str, Sequence[pd.DataFrame]],  # by model: predictions, one a seed
     rows: np.ndarray,  # int64, places of the split's rows on the grid
@@ -55,7 +55,7 @@ def contest(
     against: Sequence[str] = (),  # models, each of which the others are compared with
     what: str = "average_precision",  # a name in `STATISTICS`
     n_draws: int = 2_000,  # histories
-    block: float = WEEK,  # expected bars a block
+    block: float = BLOCK,  # expected bars a block
     seed: int = 0,  # of the draws
 ) -> pd.DataFrame:  # a row a model, the best first
     "Every model on the same histories."

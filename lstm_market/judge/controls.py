@@ -6,7 +6,7 @@
 __all__ = ['LEARNER', 'MOST', 'Control', 'shuffled', 'shuffled_labels', 'planted', 'power', 'empty_market', 'strong_market',
            'feature_gains', 'alarm', 'with_leak', 'filled_twin']
 
-# %% ../../nbs/48_judge.controls.ipynb #0bbe726b
+# %% ../../nbs/48_judge.controls.ipynb #8b7a8803
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -16,7 +16,7 @@ from scipy.stats import binom
 
 from ..data.clean import clean
 from ..data.synth import simulate
-from .metrics import WEEK, average_precision, differences, resampled
+from .metrics import BLOCK, average_precision, differences, resampled
 from ..models.baselines import VOLATILITY, chosen_features, logistic, run_baselines
 from ..models.studies import Study, make_study
 from ..samples.windows import Samples
@@ -36,11 +36,11 @@ class Control:
         verdict = "as it must be" if self.passed else "NOT as it must be"
         return f"{self.name}: {self.found:.4f} in {self.low:.4f} to {self.high:.4f}, {verdict}"
 
-# %% ../../nbs/48_judge.controls.ipynb #db0bede5
+# %% ../../nbs/48_judge.controls.ipynb #cc302c8a
 def shuffled(
     label: np.ndarray,  # one a row, in order of time
     rng: np.random.Generator,  # where to draw
-    block: float = WEEK,  # expected rows a block
+    block: float = BLOCK,  # expected rows a block
 ) -> np.ndarray:  # the same labels
     "Labels whose blocks stand in another order."
     cuts = np.flatnonzero(rng.random(len(label) - 1) < 1 / block) + 1
@@ -52,7 +52,7 @@ def shuffled_labels(
     label: np.ndarray,  # 0 or 1, in order of time
     probability: np.ndarray,  # of 1
     n_draws: int = 500,  # shuffles
-    block: float = WEEK,  # expected rows a block
+    block: float = BLOCK,  # expected rows a block
     seed: int = 0,  # of the shuffles
 ) -> tuple[Control, np.ndarray]:  # the control, the scores under shuffling
     "Does a model score the base rate where there is nothing to know?"
@@ -64,7 +64,7 @@ def shuffled_labels(
     base = float(np.mean(label))
     return Control("base rate under shuffled labels", low <= base <= high, base, low, high), scores
 
-# %% ../../nbs/48_judge.controls.ipynb #dadfafec
+# %% ../../nbs/48_judge.controls.ipynb #2419c97f
 LEARNER = "lightgbm"
 
 
@@ -85,7 +85,7 @@ def planted(
         name: average_precision(study.samples.label[rows], model.score(study.samples, rows))
         for name, model in found.items()
     }
-    draws = resampled(scores, rows, n_draws, WEEK, seed)
+    draws = resampled(scores, rows, n_draws, BLOCK, seed)
     lead = differences(scores, "volatility", rows, draws).loc[learner, ["estimate", "low", "high"]]
     own = {name: score(np.ones(len(rows))) for name, score in scores.items()}
     return pd.concat([lead, pd.Series(own)]).astype(float)

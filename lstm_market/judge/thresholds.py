@@ -5,14 +5,22 @@
 # %% auto #0
 __all__ = ['break_even', 'candidates', 'Frozen', 'for_precision', 'for_value', 'lower_bounds', 'flattery']
 
-# %% ../../nbs/41_judge.thresholds.ipynb #0af335b9
+# %% ../../nbs/41_judge.thresholds.ipynb #364cae56
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from .metrics import THRESHOLDS, WEEK, at_thresholds, block_weights
+from lstm_market.judge.metrics import (
+    BLOCK,
+    THRESHOLDS,
+    at_thresholds,
+    block_weights,
+    checked,
+    n_blocks,
+    tails,
+)
 from ..models.calibration import wilson
 
 # %% ../../nbs/41_judge.thresholds.ipynb #e32fd65d
@@ -27,20 +35,11 @@ def break_even(
             raise ValueError(f"`{name}` must be above 0, or 0 for costs; not {value}")
     return (loss + 2 * cost_bps / 10_000) / (gain + loss)
 
-# %% ../../nbs/41_judge.thresholds.ipynb #c1a34c62
-def _checked(label: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    if isinstance(label, pd.Series) and isinstance(probability, pd.Series):
-        if not label.index.equals(probability.index):
-            raise ValueError("labels and probabilities are of different rows; align them first")
-    label, probability = (np.asarray(values, np.float64) for values in (label, probability))
-    if label.shape != probability.shape or label.ndim != 1 or not len(label):
-        raise ValueError(f"expected a label a row, found {label.shape} and {probability.shape}")
-    outside = ~((probability >= 0) & (probability <= 1))
-    if outside.any():
-        row = np.flatnonzero(outside)[0]
-        raise ValueError(f"expected probabilities from 0 to 1, found {probability[row]} at {row}")
-    if not np.isin(label, (0, 1)).all():
-        raise ValueError(f"expected labels 0 and 1, found {np.setdiff1d(label, (0, 1))[:3]}")
+# %% ../../nbs/41_judge.thresholds.ipynb #eb9ab42f
+def _with_a_yes(
+    label: np.ndarray, probability: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    label, probability = checked(label, probability)
     if not label.any():
         raise ValueError(f"none of these {len(label)} labels is yes; there is nothing to find")
     return label, probability
@@ -54,7 +53,7 @@ def candidates(
     n_cuts: int = 400,  # at most
 ) -> pd.DataFrame:  # by threshold, rising: n_signals, precision, recall, earned
     "What comes of every threshold that could be chosen."
-    label, probability = _checked(label, probability)
+    label, probability = _with_a_yes(label, probability)
     order = np.argsort(-probability, kind="stable")
     ends = np.flatnonzero(np.diff(probability[order], append=-1.0))
     ends = ends[ends + 1 >= least]
@@ -68,7 +67,7 @@ def candidates(
     index = pd.Index(probability[order][ends], name="threshold")
     return pd.DataFrame(told, index)[::-1]
 
-# %% ../../nbs/41_judge.thresholds.ipynb #facd79d1
+# %% ../../nbs/41_judge.thresholds.ipynb #f20a9cd5
 @dataclass(frozen=True)
 class Frozen:
     "A threshold that was chosen, and what the choosing rows said of it."
@@ -91,7 +90,7 @@ class Frozen:
 
     def read(self, label: np.ndarray, probability: np.ndarray) -> dict[str, float]:
         "What comes of it on other rows: n_signals, precision, recall."
-        label, probability = _checked(label, probability)
+        label, probability = _with_a_yes(label, probability)
         chosen = self.select(probability)
         hits = float(label[chosen].sum())
         told = {"n_signals": int(chosen.sum()), "precision": hits / chosen.sum()}
@@ -135,7 +134,7 @@ def for_value(
 def _frozen(row: pd.Series, aim: str) -> Frozen:
     return Frozen(float(row.name), aim, int(row["n_signals"]), float(row["precision"]))
 
-# %% ../../nbs/41_judge.thresholds.ipynb #98a6e315
+# %% ../../nbs/41_judge.thresholds.ipynb #2d80e757
 def lower_bounds(
     label: np.ndarray,  # 0 or 1
     probability: np.ndarray,  # of 1
@@ -143,11 +142,11 @@ def lower_bounds(
     thresholds: Sequence[float] = THRESHOLDS,  # where to act
     sure: float = 0.95,  # share of the histories above the bound
     n_draws: int = 2_000,  # histories
-    block: float = WEEK,  # expected bars a block
+    block: float = BLOCK,  # expected bars a block
     seed: int = 0,  # of the draws
 ) -> pd.DataFrame:  # by threshold: n_signals, precision, low, as_if_independent
     "A precision at each threshold, and what it is at least."
-    label, probability = _checked(label, probability)
+    label, probability = _with_a_yes(label, probability)
     order = np.argsort(probability)
     first = np.searchsorted(probability[order], thresholds, side="left")
     yes, draws = label[order], []
@@ -159,7 +158,8 @@ def lower_bounds(
     told = at_thresholds(label, probability, thresholds)[["n_signals", "precision"]]
     some = (told["n_signals"] > 0).to_numpy()
     told["low"] = np.nan
-    told.loc[some, "low"] = np.nanquantile(np.array(draws)[:, some], 1 - sure, axis=0)
+    tail = tails(n_blocks(rows, block), 2 * sure - 1)[0]
+    told.loc[some, "low"] = np.nanquantile(np.array(draws)[:, some], tail, axis=0)
     hits = told["precision"] * told["n_signals"]
     n_signals = told["n_signals"].where(told["n_signals"] > 0)
     return told.assign(as_if_independent=wilson(hits, n_signals, 2 * sure - 1)[0])
