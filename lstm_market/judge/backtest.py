@@ -51,7 +51,7 @@ class Costs:
 
 FREE = Costs()
 
-# %% ../../nbs/42_judge.backtest.ipynb #07bb6638
+# %% ../../nbs/42_judge.backtest.ipynb #f16d9498
 REASONS = ("target", "stop", "time", "outage", "missed", "open")
 _TARGET, _STOP, _TIME, _OUTAGE, _MISSED, _OPEN = range(len(REASONS))
 
@@ -85,9 +85,8 @@ def _endings(
     then = there[np.searchsorted(there[:-1], exit_row[late])]
     exit_row[late], price[late], at_open[late] = then, opens[then], True
     reason[late] = np.where(np.isnan(price[late]), _OPEN, _OUTAGE)
-    gone = np.isnan(opens[np.minimum(rows + 1, n_bars - 1)]) | (rows + 1 >= n_bars)
     first = opens[np.minimum(rows + 1, n_bars - 1)]
-    reason[gone | (first >= target) | (first <= stop)] = _MISSED
+    reason[~((first < target) & (first > stop)) | (rows + 1 >= n_bars)] = _MISSED
     return exit_row, price, reason, at_open
 
 # %% ../../nbs/42_judge.backtest.ipynb #aeea929f
