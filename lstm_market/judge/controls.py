@@ -120,8 +120,8 @@ def strong_market(
     share, signal = float(found["share"].iloc[-1]), found.index[-1]
     return Control(f"power at a signal of {signal:g}", share >= least, share, least, 1.0)
 
-# %% ../../nbs/48_judge.controls.ipynb #24a5f3f7
-MOST = 0.05
+# %% ../../nbs/48_judge.controls.ipynb #1a46b357
+MOST = 0.02
 
 
 def feature_gains(
