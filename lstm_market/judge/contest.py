@@ -95,7 +95,7 @@ def beats(
     "Who lies above a baseline by an interval that leaves zero out."
     return list(table.index[table[f"over_{baseline}_low"] > 0])
 
-# %% ../../nbs/46_judge.contest.ipynb #6393be4e
+# %% ../../nbs/46_judge.contest.ipynb #6479e11d
 def draw_contest(
     left: Axes,  # for the scores
     right: Axes,  # for the differences; shares its y with the left
@@ -123,4 +123,5 @@ def draw_contest(
             at = ranked.index.get_loc(name)
             left.scatter(score, at, marker="x", color=COLOURS["down"], zorder=4)
     right.axvline(0, color="0.6", linewidth=0.8)
+    right.locator_params(axis="x", nbins=6)
     left.set_yticks(places, [name.replace("_", " ") for name in ranked.index], size=7)
