@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['STEP', 'N_BARS', 'OF_JUDGE', 'bar_by_bar', 'floor4', 'rows_of_judge']
 
-# %% ../../nbs/61_book.bench_judge.ipynb #76d44a25
+# %% ../../nbs/61_book.bench_judge.ipynb #27a85f56
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -20,9 +20,15 @@ from .bench import Bench, measure
 from ..data.bars import Interval
 from ..data.clean import clean
 from ..data.synth import simulate
-from ..judge.accounts import account_intervals, describe, equity, random_entries
+from lstm_market.judge.accounts import (
+    account_intervals,
+    daily_returns,
+    describe,
+    equity,
+    random_entries,
+)
 from ..judge.attempts import overfitting
-from ..judge.backtest import Costs, backtest
+from ..judge.backtest import Costs, backtest, earned_by_row
 from ..judge.contest import contest
 from ..judge.controls import shuffled_labels
 from lstm_market.judge.metrics import (
@@ -45,7 +51,7 @@ N_BARS = 300_000
 def _market(n_bars: int = N_BARS) -> pd.DataFrame:
     return clean(simulate(n_bars, 7).candles, "kline", STEP)
 
-# %% ../../nbs/61_book.bench_judge.ipynb #8203e907
+# %% ../../nbs/61_book.bench_judge.ipynb #5341952f
 def bar_by_bar(
     bars: pd.DataFrame,  # cleaned bars
     rows: np.ndarray,  # where the model says yes
@@ -62,12 +68,13 @@ def bar_by_bar(
             open_row, paid = bar - 1, first
         if open_row >= 0:
             up, down, price = targets[open_row], stops[open_row], None
-            if bar > open_row + rule.horizon and first == first:
+            late = bar > open_row + rule.horizon and first == first
+            if late or first <= down or first >= up:
                 price = first
             elif low[bar] <= down:
-                price = min(first, down)
+                price = down
             elif high[bar] >= up:
-                price = max(first, up)
+                price = up
             elif bar == open_row + rule.horizon and close[bar] == close[bar]:
                 price = close[bar]
             if price is not None:
@@ -99,7 +106,7 @@ def _resampling(n_rows: int = 44_000, n_draws: int = 50) -> Iterator[tuple]:
 
     yield lambda: resampled(score, rows, n_draws, BLOCK), by_index
 
-# %% ../../nbs/61_book.bench_judge.ipynb #b7e4c616
+# %% ../../nbs/61_book.bench_judge.ipynb #76d043bd
 def floor4(
     bars: pd.DataFrame,  # cleaned bars
     n_rows: int = 44_000,  # that choose, and as many that judge
@@ -142,21 +149,26 @@ def floor4(
     return took
 
 
-def _traded(bars, rows, label, said, rule, n_draws) -> dict[str, float]:
+def _traded(
+    bars: pd.DataFrame,  # cleaned bars
+    rows: Mapping[str, np.ndarray],  # by split
+    label: Mapping[str, np.ndarray],  # by split
+    said: Mapping[str, Mapping[str, np.ndarray]],  # by model and split
+    rule: Rule,  # of the trades
+    n_draws: int,  # histories
+) -> dict[str, float]:  # seconds by part
     began, took, daily = time.perf_counter(), {}, {}
-    every = backtest(bars, STEP, rows["val"], rule, overlapping=True).set_index("row")["gross"]
-    earned = every.reindex(rows["val"]).fillna(0).to_numpy() - 0.001
+    earned = [earned_by_row(bars, STEP, at, rule, Costs(5)) for at in rows.values()]
     for name, p in said.items():
-        chosen = for_value(label["val"], p["val"], earned)
-        pairs = [(label[split], p[split]) for split in rows]
-        flattery(*pairs, (earned, earned[: len(label["test"])]))
+        chosen = for_value(label["val"], p["val"], earned[0])
+        flattery(*((label[split], p[split]) for split in rows), earned)
         signals = rows["test"][chosen.select(p["test"])]
         for cost in (0, 2, 5, 10, 20):
             ledger = backtest(bars, STEP, signals, rule, Costs(cost))
             worth = equity(bars, ledger)
             describe(worth, ledger)
             account_intervals(worth, ledger, n_draws)
-            daily[name, cost] = worth.groupby(worth.index.floor("D")).last().pct_change().fillna(0)
+            daily[name, cost] = daily_returns(worth)
     took["accounts"], began = time.perf_counter() - began, time.perf_counter()
     list(random_entries(bars, STEP, rows["test"], signals, rule, n_draws=n_draws // 10))
     overfitting(pd.DataFrame(daily))

@@ -231,12 +231,13 @@ def run_lesson(
     "Run a library notebook for its outputs."
     run_page(root, lesson, target, {}, kernel_environment(root, target, "draft"))
 
-# %% ../../nbs/52_book.runner.ipynb #569419b4
+# %% ../../nbs/52_book.runner.ipynb #8237797e
 def publish_page(
     root: Path,  # the repository
     page: Path,  # a finished page's folder, named as its chapter
 ) -> list[Path]:  # the files written
-    "Put a finished page where the repository shows it."
+    "Put a finished page where the repository shows it; not one whose controls have failed."
+    _refuse_failed_controls(page)
     number = page.name.split("_")[0]
     targets = {page / "page.ipynb": root / "nbs" / "book" / f"{page.name}.ipynb"}
     targets |= {p: root / "images" / f"{number}_{p.name}" for p in sorted(page.glob("*.png"))}
@@ -251,6 +252,14 @@ def publish_page(
             if source.suffix == ".ipynb":
                 _uncounted(draft)
     return [*targets.values(), *_noted(root, page)]
+
+
+def _refuse_failed_controls(page: Path) -> None:
+    told = page / "results.json"
+    found = json.loads(told.read_text()).get("results", {}) if told.exists() else {}
+    controls = found.get("controls", {})
+    if failed := [name for name, control in controls.items() if not control["passed"]]:
+        raise BookError(f"{page.name} is not published, controls have failed: {', '.join(failed)}")
 
 
 def _noted(root: Path, page: Path) -> list[Path]:

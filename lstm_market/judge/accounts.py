@@ -17,7 +17,7 @@ from .backtest import FREE, Costs, backtest
 from .metrics import Statistic, intervals, mean_of, resampled
 from ..samples.labels import Rule
 
-# %% ../../nbs/43_judge.accounts.ipynb #59549b3f
+# %% ../../nbs/43_judge.accounts.ipynb #df824879
 def equity(
     bars: pd.DataFrame,  # open, close on the full grid, NaN in gaps
     ledger: pd.DataFrame,  # of `backtest` on these bars
@@ -25,7 +25,8 @@ def equity(
 ) -> pd.Series:  # worth of 1 at the close of each bar
     "What the account was worth."
     if len(ledger) and ledger["account"].max() >= n_accounts:
-        raise ValueError(f"the ledger is of {ledger['account'].max() + 1} accounts or more")
+        found = ledger["account"].max()
+        raise ValueError(f"expected accounts from 0 to {n_accounts - 1}, found {found}")
     close = bars["close"].ffill().bfill().to_numpy()
     worth = np.full(len(bars), 1 - ledger["account"].nunique() / n_accounts)
     for _, trades in ledger.groupby("account"):
@@ -87,7 +88,7 @@ def sortino(daily: np.ndarray) -> Statistic:
 
     return value
 
-# %% ../../nbs/43_judge.accounts.ipynb #9f83d711
+# %% ../../nbs/43_judge.accounts.ipynb #11bf5c2a
 def drawdown(
     worth: pd.Series,  # of `equity`
 ) -> pd.Series:  # 0 or below, a fraction
@@ -98,7 +99,7 @@ def drawdown(
 def longest_fall(
     worth: pd.Series,  # of `equity`
 ) -> float:  # days
-    "The longest time between two highs."
+    "The longest run of closes below a high."
     deep = drawdown(worth).to_numpy() < 0
     edges = np.diff(np.r_[False, deep, False].astype(np.int8))
     first, beyond = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
@@ -167,15 +168,20 @@ def account_intervals(
     rows = np.arange(len(returns))
     return intervals(statistics, rows, resampled(statistics, rows, n_draws, block_days, seed))
 
-# %% ../../nbs/43_judge.accounts.ipynb #36766a4c
+# %% ../../nbs/43_judge.accounts.ipynb #1f08ba45
 def hold(
     bars: pd.DataFrame,  # open, close on the full grid
     costs: Costs = FREE,  # going in and coming out; funding is not counted
-) -> pd.Series:  # worth of 1 at the close of each bar
-    "Bought at the first open and kept."
-    kept = (1 - costs.side) / (1 + costs.side)
-    worth = bars["close"].ffill() / bars["open"].dropna().iloc[0] * kept
-    return worth.fillna(kept).rename("equity")
+) -> pd.DataFrame:  # a ledger of one trade
+    "Bought at the second bar's open and kept to the last close."
+    known = np.flatnonzero(bars[["open", "close"]].notna().all(axis=1))
+    first, last = known[known > 0][0], known[-1]
+    entry, paid = bars["open"].iloc[first], bars["close"].iloc[last]
+    gross = paid / entry - 1
+    told = {"row": first - 1, "exit_row": last, "account": 0, "entry": entry, "exit": paid}
+    told |= {"entered_at": bars.index[first], "size": 1.0, "gross": gross}
+    told["net"] = (1 + gross) * (1 - costs.side) / (1 + costs.side) - 1
+    return pd.DataFrame([told])
 
 
 def random_entries(

@@ -20,7 +20,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 from ..models.baselines import scores
 from ..models.calibration import bins
 
-# %% ../../nbs/40_judge.metrics.ipynb #c213717c
+# %% ../../nbs/40_judge.metrics.ipynb #54d9e3a5
 THRESHOLDS = tuple(np.arange(16, 30) / 40)
 
 
@@ -51,6 +51,8 @@ def at_thresholds(
 ) -> pd.DataFrame:  # a row a threshold: n_signals, accuracy, precision, recall, f1
     "What comes of acting wherever the probability reaches a threshold."
     label, probability = checked(label, probability)
+    if not label.any():
+        raise ValueError(f"none of these {len(label)} labels is yes; there is nothing to find")
     order = np.argsort(probability)
     found = np.append(np.cumsum(label[order][::-1])[::-1], 0)
     first = np.searchsorted(probability[order], thresholds, side="left")
@@ -129,11 +131,13 @@ def calibration_error(label: np.ndarray, probability: np.ndarray, n_bins: int = 
     place, gaps = bins(probability, n_bins), label - probability
     return lambda weight: float(np.abs(np.bincount(place, weight * gaps)).sum() / weight.sum())
 
-# %% ../../nbs/40_judge.metrics.ipynb #b32a1f9e
+# %% ../../nbs/40_judge.metrics.ipynb #cae243ab
 def _ranked(
     label: np.ndarray, probability: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     label, probability = checked(label, probability)
+    if not label.any():
+        raise ValueError(f"none of these {len(label)} labels is yes; there is nothing to rank")
     order = np.argsort(-probability, kind="stable")
     ends = np.flatnonzero(np.diff(probability[order], append=-1.0))
     return order, label[order], ends
@@ -200,12 +204,13 @@ STATISTICS: dict[str, Callable[[np.ndarray, np.ndarray], Statistic]] = {
     "calibration_error": calibration_error,
 }
 
-# %% ../../nbs/40_judge.metrics.ipynb #7972dcbf
+# %% ../../nbs/40_judge.metrics.ipynb #cec85f48
 def information_coefficient(
     outcome: np.ndarray,  # what came
     forecast: np.ndarray,  # what was said
 ) -> Statistic:
     "The rank correlation of what was said with what came."
+    _refuse_unknown(outcome, forecast)
     places = [np.unique(values, return_inverse=True)[1] for values in (outcome, forecast)]
 
     def value(weight: np.ndarray) -> float:
@@ -218,6 +223,12 @@ def information_coefficient(
         return _dot(weight, one * other) / np.sqrt(apart) if apart > 0 else np.nan
 
     return value
+
+
+def _refuse_unknown(outcome: np.ndarray, forecast: np.ndarray) -> None:
+    for name, values in (("outcome", outcome), ("forecast", forecast)):
+        if (n_unknown := (~np.isfinite(np.asarray(values, np.float64))).sum()):
+            raise ValueError(f"expected a number in every row of the {name}, {n_unknown} have none")
 
 
 def ic_by_period(
@@ -256,7 +267,10 @@ def icir(
 
 def directional_accuracy(outcome: np.ndarray, forecast: np.ndarray) -> Statistic:
     "The share of moves whose sign was told."
+    _refuse_unknown(outcome, forecast)
     moved = np.sign(outcome) != 0
+    if not moved.any():
+        raise ValueError(f"none of {len(moved)} outcomes moved; there is no direction to tell")
     right = moved & (np.sign(outcome) == np.sign(forecast))
     return lambda weight: _dot(weight, right) / _dot(weight, moved)
 
@@ -288,7 +302,7 @@ def block_weights(
         change -= np.bincount(beyond % n_bars, minlength=n_bars)
         yield (np.cumsum(change) + np.count_nonzero(beyond >= n_bars))[place]
 
-# %% ../../nbs/40_judge.metrics.ipynb #717c892c
+# %% ../../nbs/40_judge.metrics.ipynb #5a0c7331
 def resampled(
     statistics: Mapping[str, Statistic],  # by name, all on the same rows
     rows: np.ndarray,  # int64, places of these rows on the grid
@@ -327,7 +341,7 @@ def intervals(
     statistics: Mapping[str, Statistic],  # by name, all on the same rows
     rows: np.ndarray,  # int64, places of these rows on the grid
     draws: pd.DataFrame | None = None,  # from `resampled`; none: drawn by its defaults
-    sure: float = 0.95,  # share of the draws inside
+    sure: float = 0.95,  # share of the time that an interval is to hold the truth
 ) -> pd.DataFrame:  # a row a statistic: estimate, low, high, error
     "Estimates with their intervals."
     draws = resampled(statistics, rows) if draws is None else draws
@@ -348,7 +362,7 @@ def differences(
     against: str,  # the model from which the others are to differ
     rows: np.ndarray,  # int64, places of these rows on the grid
     draws: pd.DataFrame | None = None,  # from `resampled`; none: drawn by its defaults
-    sure: float = 0.95,  # share of the draws inside
+    sure: float = 0.95,  # share of the time that an interval is to hold the truth
 ) -> pd.DataFrame:  # a row a model: estimate, low, high, error, not_above
     "How far each model lies from one of them, on the same histories."
     if against not in statistics:
