@@ -57,7 +57,7 @@ def threshold_line(
     line = (key, "threshold", question, model, None, made_of, chosen.precision)
     return pd.DataFrame([line], columns=COLUMNS[:7])
 
-# %% ../../nbs/47_judge.attempts.ipynb #2b07d82c
+# %% ../../nbs/47_judge.attempts.ipynb #8c701173
 def note(
     folder: Path,  # of the page
     lines: Iterable[pd.DataFrame],  # of `training_lines` and `threshold_line`
@@ -83,7 +83,7 @@ def _typed(lines: pd.DataFrame) -> pd.DataFrame:
     kinds = dict.fromkeys(COLUMNS, "string") | {"seed": "Int64", "score": "Float64"}
     return lines[list(COLUMNS)].astype(kinds)
 
-
+# %% ../../nbs/47_judge.attempts.ipynb #b3b39d5a
 def add_to_ledger(
     ledger: Path,  # the repository's
     page: Path,  # lines that a page has noted

@@ -6,7 +6,7 @@
 __all__ = ['THRESHOLDS', 'Statistic', 'AT_THRESHOLD', 'STATISTICS', 'WEEK', 'BLOCK', 'checked', 'at_thresholds',
            'precision_recall', 'roc', 'mean_of', 'log_loss', 'brier', 'calibration_error', 'average_precision', 'auc',
            'at_threshold', 'information_coefficient', 'ic_by_period', 'icir', 'directional_accuracy', 'block_weights',
-           'resampled', 'n_blocks', 'tails', 'intervals', 'differences', 'months', 'deciles', 'breakdown']
+           'n_blocks', 'tails', 'resampled', 'intervals', 'differences', 'months', 'deciles', 'breakdown']
 
 # %% ../../nbs/40_judge.metrics.ipynb #a6122a0b
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -302,24 +302,7 @@ def block_weights(
         change -= np.bincount(beyond % n_bars, minlength=n_bars)
         yield (np.cumsum(change) + np.count_nonzero(beyond >= n_bars))[place]
 
-# %% ../../nbs/40_judge.metrics.ipynb #5a0c7331
-def resampled(
-    statistics: Mapping[str, Statistic],  # by name, all on the same rows
-    rows: np.ndarray,  # int64, places of these rows on the grid
-    n_resamples: int = 2_000,  # histories
-    block: float = BLOCK,  # expected bars a block
-    seed: int = 0,  # of the draws
-) -> pd.DataFrame:  # a row a history, a column a statistic
-    "What statistics give on histories put together from blocks; the same ones for all."
-    draws = [
-        [statistic(weight) for statistic in statistics.values()]
-        for weight in block_weights(rows, n_resamples, block, seed)
-    ]
-    table = pd.DataFrame(draws, columns=list(statistics))
-    table.attrs["n_blocks"] = n_blocks(rows, block)
-    return table
-
-
+# %% ../../nbs/40_judge.metrics.ipynb #8d554bd9
 def n_blocks(
     rows: np.ndarray,  # int64, places on the grid, in order
     block: float,  # expected bars a block
@@ -335,6 +318,23 @@ def tails(
     "Where among the draws an interval ends, for so few blocks."
     wider = np.sqrt(of_blocks / (of_blocks - 1)) * student.ppf(0.5 + sure / 2, of_blocks - 1)
     return float(norm.cdf(-wider)), float(norm.cdf(wider))
+
+# %% ../../nbs/40_judge.metrics.ipynb #4dae8d19
+def resampled(
+    statistics: Mapping[str, Statistic],  # by name, all on the same rows
+    rows: np.ndarray,  # int64, places of these rows on the grid
+    n_resamples: int = 2_000,  # histories
+    block: float = BLOCK,  # expected bars a block
+    seed: int = 0,  # of the draws
+) -> pd.DataFrame:  # a row a history, a column a statistic
+    "What statistics give on histories put together from blocks; the same ones for all."
+    draws = [
+        [statistic(weight) for statistic in statistics.values()]
+        for weight in block_weights(rows, n_resamples, block, seed)
+    ]
+    table = pd.DataFrame(draws, columns=list(statistics))
+    table.attrs["n_blocks"] = n_blocks(rows, block)
+    return table
 
 
 def intervals(
