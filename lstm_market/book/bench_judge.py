@@ -106,7 +106,33 @@ def _resampling(n_rows: int = 44_000, n_draws: int = 50) -> Iterator[tuple]:
 
     yield lambda: resampled(score, rows, n_draws, BLOCK), by_index
 
-# %% ../../nbs/61_book.bench_judge.ipynb #76d043bd
+# %% ../../nbs/61_book.bench_judge.ipynb #b00ebdba
+def _traded(
+    bars: pd.DataFrame,  # cleaned bars
+    rows: Mapping[str, np.ndarray],  # by split
+    label: Mapping[str, np.ndarray],  # by split
+    said: Mapping[str, Mapping[str, np.ndarray]],  # by model and split
+    rule: Rule,  # of the trades
+    n_draws: int,  # histories
+) -> dict[str, float]:  # seconds by part
+    began, took, daily = time.perf_counter(), {}, {}
+    earned = [earned_by_row(bars, STEP, at, rule, Costs(5)) for at in rows.values()]
+    for name, p in said.items():
+        chosen = for_value(label["val"], p["val"], earned[0])
+        flattery(*((label[split], p[split]) for split in rows), earned)
+        signals = rows["test"][chosen.select(p["test"])]
+        for cost in (0, 2, 5, 10, 20):
+            ledger = backtest(bars, STEP, signals, rule, Costs(cost))
+            worth = equity(bars, ledger)
+            describe(worth, ledger)
+            account_intervals(worth, ledger, n_draws)
+            daily[name, cost] = daily_returns(worth)
+    took["accounts"], began = time.perf_counter() - began, time.perf_counter()
+    list(random_entries(bars, STEP, rows["test"], signals, rule, n_draws=n_draws // 10))
+    overfitting(pd.DataFrame(daily))
+    return took | {"drawn": time.perf_counter() - began}
+
+# %% ../../nbs/61_book.bench_judge.ipynb #55bdf845
 def floor4(
     bars: pd.DataFrame,  # cleaned bars
     n_rows: int = 44_000,  # that choose, and as many that judge
@@ -147,32 +173,6 @@ def floor4(
     shuffled_labels(label["test"], said["model 0"]["test"], n_draws // 4)
     timed("shuffled", began)
     return took
-
-
-def _traded(
-    bars: pd.DataFrame,  # cleaned bars
-    rows: Mapping[str, np.ndarray],  # by split
-    label: Mapping[str, np.ndarray],  # by split
-    said: Mapping[str, Mapping[str, np.ndarray]],  # by model and split
-    rule: Rule,  # of the trades
-    n_draws: int,  # histories
-) -> dict[str, float]:  # seconds by part
-    began, took, daily = time.perf_counter(), {}, {}
-    earned = [earned_by_row(bars, STEP, at, rule, Costs(5)) for at in rows.values()]
-    for name, p in said.items():
-        chosen = for_value(label["val"], p["val"], earned[0])
-        flattery(*((label[split], p[split]) for split in rows), earned)
-        signals = rows["test"][chosen.select(p["test"])]
-        for cost in (0, 2, 5, 10, 20):
-            ledger = backtest(bars, STEP, signals, rule, Costs(cost))
-            worth = equity(bars, ledger)
-            describe(worth, ledger)
-            account_intervals(worth, ledger, n_draws)
-            daily[name, cost] = daily_returns(worth)
-    took["accounts"], began = time.perf_counter() - began, time.perf_counter()
-    list(random_entries(bars, STEP, rows["test"], signals, rule, n_draws=n_draws // 10))
-    overfitting(pd.DataFrame(daily))
-    return took | {"drawn": time.perf_counter() - began}
 
 # %% ../../nbs/61_book.bench_judge.ipynb #a668521b
 OF_JUDGE = {
