@@ -66,7 +66,7 @@ PAGE_STYLE = """
   .md-typeset { font-size: 10.5pt; } .md-typeset .output pre { max-height: none; } }
 """
 
-# %% ../../nbs/54_book.pages.ipynb #88c7e76c
+# %% ../../nbs/54_book.pages.ipynb #b8540d06
 CELL_STYLE = """
 .md-typeset .highlight { margin: 1em 0 .5em; }
 .md-typeset .highlight code { font-size: .64rem; line-height: 1.6; }
@@ -85,6 +85,8 @@ CELL_STYLE = """
 .md-typeset .output figure { margin: 0; max-width: none; width: auto; text-align: left; }
 .md-typeset .output figure a { display: inline-block; background: #fff; line-height: 0;
   border-radius: .2rem; padding: .3rem; }
+[data-md-color-scheme="slate"] :is(.output figure a, .card img) {
+  filter: invert(.93) hue-rotate(180deg); }
 .md-typeset .output table { border-collapse: collapse; border: 0; font-size: .64rem;
   font-family: var(--md-text-font-family); font-variant-numeric: tabular-nums; }
 .md-typeset .output th, .md-typeset .output td { padding: .28rem .6rem; text-align: right;
