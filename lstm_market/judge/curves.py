@@ -109,7 +109,7 @@ def draw_points(
     look = {"marker": "x", "s": 16, "linewidths": 1, "color": COLOURS[colour]}
     axes.scatter(_across(points, x), points["precision"], label=label, **look)
 
-# %% ../../nbs/45_judge.curves.ipynb #0837fe4e
+# %% ../../nbs/45_judge.curves.ipynb #8bfd1cda
 def draw_break_even(
     axes: Axes,  # upwards: precision
     needed: pd.DataFrame,  # of `needed_precision`
@@ -123,8 +123,9 @@ def draw_break_even(
             across = _across(told, x)
             look = {"linewidth": 0.9, "linestyle": "--", "color": COLOURS["down"]}
             axes.plot(across, told[cost], **look)
-            first = np.argmin(across)
-            at = np.asarray(across)[first], told[cost].iloc[first] + 0.012
+            far = np.asarray(across, np.float64)
+            place = np.argmin(far) if x == "threshold" else np.argmin(np.abs(far - 0.4))
+            at = far[place], told[cost].iloc[place] + 0.012
             paper = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5}
             look = {"size": 7, "va": "bottom", "color": COLOURS["down"], "bbox": paper}
             axes.text(*at, f"{cost:g} bps a side", **look)
