@@ -130,7 +130,7 @@ def draw_break_even(
             look = {"size": 7, "va": "bottom", "color": COLOURS["down"], "bbox": paper}
             axes.text(*at, f"{cost:g} bps a side", **look)
 
-# %% ../../nbs/45_judge.curves.ipynb #7baf4c13
+# %% ../../nbs/45_judge.curves.ipynb #c94288db
 INKS = ("up", "good", "accent", "warn", "light", "down")
 GREYS = (":", "--", "-.")
 
@@ -152,11 +152,14 @@ def draw_curves(
         draw_seeds(axes, seeds, ink, name.replace("_", " "), x)
         for split, panel in axes.items():
             if (name, split) in (printed or {}):
-                draw_points(panel, printed[name, split], ink, f"{name}, printed", x)
-    for panel in axes.values() if needed is not None else ():
-        draw_break_even(panel, needed, [needed.columns[-1]], x)
+                draw_points(panel, printed[name, split], ink, "", x)
+    for split, panel in axes.items() if needed is not None else ():
+        if split != "train":
+            draw_break_even(panel, needed, [needed.columns[-1]], x)
     panels = list(axes.values())
+    if printed:
+        panels[0].scatter([], [], marker="x", s=16, color=COLOURS["context"], label="printed")
     panels[0].set(xlim=(0.1, 0.8) if x == "threshold" else (0, 0.6), ylim=(0.15, 1))
-    panels[0].legend(fontsize=7, ncols=2, loc="lower right", labelspacing=0.3)
+    panels[0].legend(fontsize=7, ncols=2, loc="lower right", labelspacing=0.25)
     say_above(figure, foot)
     return figure
