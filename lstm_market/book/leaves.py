@@ -6,7 +6,7 @@
 __all__ = ['Cell', 'read_cell', 'is_shown', 'one_line', 'plain', 'drawn', 'output_html', 'fence', 'code_block', 'answers',
            'formula', 'prose', 'linked', 'Links', 'Page', 'opening', 'masthead', 'foot', 'read_page']
 
-# %% ../../nbs/53_book.leaves.ipynb #1948aaa6
+# %% ../../nbs/53_book.leaves.ipynb #fe606d94
 import base64
 import html
 import json
@@ -15,6 +15,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from markdown_it import MarkdownIt
 
 # %% ../../nbs/53_book.leaves.ipynb #98873049
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def is_shown(cell: Cell) -> bool:
     "Whether the page shows `cell`: not if it is empty, raw, or marked `hide`."
     return bool(cell.source) and cell.kind in ("markdown", "code") and "hide" not in cell.directives
 
-# %% ../../nbs/53_book.leaves.ipynb #868c0cbe
+# %% ../../nbs/53_book.leaves.ipynb #06a46287
 _IMAGES = {"image/svg+xml": "svg", "image/png": "png", "image/jpeg": "jpg"}
 
 
@@ -104,6 +106,8 @@ def output_html(
     if output["output_type"] == "error":
         return _pre("\n".join(output["traceback"]), "stderr")
     data = output.get("data", {})
+    if said := _joined(data.get("text/markdown", "")):
+        return MarkdownIt("commonmark", {"html": False}).render(said)
     return _quiet_html(data) or _pre(_joined(data.get("text/plain", "")))
 
 # %% ../../nbs/53_book.leaves.ipynb #8cb137d6
