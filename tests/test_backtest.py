@@ -52,7 +52,6 @@ def elsewhere(bars, rows, rule):
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.filterwarnings("ignore")
 def test_another_engine_makes_the_same_trades(seed):
     bars, rule = walk(seed), Rule()
     rng = np.random.default_rng([seed, 1])

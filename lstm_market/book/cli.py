@@ -175,7 +175,7 @@ def publish(
             stdout.print(f"wrote {path.relative_to(root)}")
     readme()
 
-# %% ../../nbs/63_book.cli.ipynb #41f81c23
+# %% ../../nbs/63_book.cli.ipynb #3c3ae310
 @app.command()
 def bench(
     names: Annotated[list[str] | None, typer.Argument(help="Which; all if none.")] = None,
@@ -211,8 +211,10 @@ def bench(
         return rows_of_judge()
 
     many = {"samples": samples, "training": training, "judge": judge}
-    rows = []
-    for name in [n for n in names or [*BENCHES, *many] if n in many or bench_called(n)]:
+    rows, every = [], [*BENCHES, *many]
+    for name in [n for n in names or every if n not in every]:
+        raise ValueError(f"a bench is one of {', '.join(every)}; not {name!r}")
+    for name in names or every:
         with busy(f"measuring {name}"):
             one = {"bench": name}
             rows += many[name]() if name in many else [one | measure(bench_called(name)).row]
