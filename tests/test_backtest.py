@@ -1,4 +1,4 @@
-"The backtest against another engine, and against the day on which its orders were decided."
+"The backtest against another engine, and its costs against the plain formula."
 
 import numpy as np
 import pandas as pd
