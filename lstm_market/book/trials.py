@@ -6,7 +6,7 @@
 __all__ = ['STATES', 'QUICK_BARS', 'QUICK_ROWS', 'FULL_ROWS', 'load_function', 'market_from', 'other_market', 'sources_of',
            'case_for', 'prove_function', 'as_lines', 'as_record', 'put_to_the_proof']
 
-# %% ../../nbs/58_book.trials.ipynb #47cc9e2c
+# %% ../../nbs/58_book.trials.ipynb #362c5cf4
 import importlib
 import sys
 from collections.abc import Callable, Sequence
@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress
 
 from ..data.bars import Interval
+from ..data.clean import coarser
 from ..data.store import PlainFolder, Store, find_series, open_store
 from ..data.synth import simulate
 from ..samples.causal import Finding, ProofError
@@ -54,8 +55,22 @@ def load_function(
         raise ProofError(f"{named} is a {type(function).__name__}; expected a function")
     return function
 
-# %% ../../nbs/58_book.trials.ipynb #cfb886b8
+# %% ../../nbs/58_book.trials.ipynb #5bf9ab5a
 STATES = ("open-interest", "long-short-ratio", "funding")
+
+
+def _candles(store: Store | PlainFolder, symbol: str, interval: str) -> pd.DataFrame:
+    seconds = Interval(interval).seconds
+    finer = [
+        (Interval(series.interval).seconds, series)
+        for series in store.series()
+        if (series.symbol, series.kind) == (symbol, "kline")
+        and seconds % Interval(series.interval).seconds == 0
+    ]
+    if not finer or any(length == seconds for length, _ in finer):
+        return store.read(find_series(store, symbol, "kline", interval))
+    _, longest = max(finer, key=lambda found: found[0])
+    return coarser(store.read(longest), Interval(longest.interval), Interval(interval))
 
 
 def market_from(
@@ -64,7 +79,7 @@ def market_from(
     interval: str = "15m",  # of its candles
 ) -> Market:
     "A symbol's candles as they were stored, and the states that are kept beside them."
-    candles = store.read(find_series(store, symbol, "kline", interval))
+    candles = _candles(store, symbol, interval)
     longest: dict[str, tuple] = {}
     for series in store.series():
         beside = series.symbol in (symbol, symbol.removesuffix("USDT"))

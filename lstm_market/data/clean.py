@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LONGEST', 'FLAGS', 'Placed', 'placed', 'segments', 'depth', 'clean', 'decisions', 'draw_decisions', 'audit', 'ahead',
-           'delay_of', 'joined']
+           'delay_of', 'joined', 'coarser']
 
 # %% ../../nbs/20_data.clean.ipynb #01d59641
 from typing import NamedTuple
@@ -277,3 +277,19 @@ def joined(
     columns = states.columns.difference([*FLAGS, "segment_id"], sort=False)
     seen = {name: np.where(unknown, np.nan, states[name].to_numpy()[row]) for name in columns}
     return pd.DataFrame(seen, index=candles.index, copy=False)
+
+# %% ../../nbs/20_data.clean.ipynb #efac898a
+def coarser(
+    bars: pd.DataFrame,  # candles, a bar table
+    finer: Interval,  # their grid
+    interval: Interval,  # the grid that is wanted
+) -> pd.DataFrame:  # candles of that grid, those of which no part is missing
+    "Longer candles made of shorter ones."
+    n_parts, left = divmod(interval.seconds, finer.seconds)
+    if left or n_parts < 2:
+        raise BarError(f"expected a multiple of {finer}, found {interval}")
+    groups = bars.resample(interval.offset)
+    first_last = {"open": "first", "high": "max", "low": "min", "close": "last"}
+    how = {name: first_last.get(name, "sum") for name in bars.columns}
+    whole = groups["close"].count() == n_parts
+    return groups.agg(how)[whole].rename_axis("open_at")
