@@ -6,7 +6,7 @@
 __all__ = ['LEDGER', 'COLUMNS', 'training_lines', 'threshold_line', 'note', 'add_to_ledger', 'together', 'read_ledger', 'counted',
            'probable_sharpe', 'best_by_luck', 'deflated_sharpe', 'Overfitting', 'overfitting']
 
-# %% ../../nbs/47_judge.attempts.ipynb #5bfb8301
+# %% ../../nbs/47_judge.attempts.ipynb #93cf8509
 import hashlib
 import json
 from collections.abc import Iterable
@@ -19,11 +19,11 @@ import pandas as pd
 from scipy.stats import norm, rankdata
 
 from ..data.store import atomic_path
-from .metrics import average_precision
+from .metrics import average_precision, information_coefficient
 from .thresholds import Frozen
 from ..models.studies import Run
 
-# %% ../../nbs/47_judge.attempts.ipynb #327679af
+# %% ../../nbs/47_judge.attempts.ipynb #a5416f4f
 LEDGER = "trials.parquet"
 COLUMNS = ("key", "kind", "question", "model", "seed", "configuration", "score", "data", "code")
 
@@ -33,11 +33,12 @@ def training_lines(
     question: str,  # the label and the split, in words
     model: str,  # its name in the chapter
 ) -> pd.DataFrame:  # of `COLUMNS` but the last two
-    "The trainings of a model as lines of the ledger; the score is its average precision."
+    "The trainings of a model as lines of the ledger; the score is its AP, or its IC."
     lines = []
     for run in runs:
         chosen = run.said[run.said["split"] == "val"]
-        score = average_precision(chosen["label"], chosen["probability"])(np.ones(len(chosen)))
+        judge = information_coefficient if run.spec.value else average_precision
+        score = judge(chosen["label"], chosen["probability"])(np.ones(len(chosen)))
         made_of = json.dumps({"spec": asdict(run.spec), "config": asdict(run.config)})
         lines.append((run.key, "training", question, model, run.config.seed, made_of, score))
     return pd.DataFrame(lines, columns=COLUMNS[:7])

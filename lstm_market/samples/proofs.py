@@ -8,7 +8,7 @@ __all__ = ['STORIES', 'Tick', 'FORMS', 'TRIALS', 'label_answer', 'other_prices',
            'path_to_labels', 'Case', 'make_case', 'quick_case', 'Verdict', 'tried', 'prove_features', 'prove_scalers',
            'prove_labels', 'prove_windows', 'prove_path', 'prove']
 
-# %% ../../nbs/30_samples.proofs.ipynb #4502cb51
+# %% ../../nbs/30_samples.proofs.ipynb #e66dfaae
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -32,7 +32,7 @@ from lstm_market.samples.causal import (
     with_future,
 )
 from .features import FEATURE_SETS, REGISTRY, compute, needs
-from .labels import PRESETS, Rule, label
+from .labels import AIMS, PRESETS, Forward, Rule, answers_to, label
 from .scaling import KINDS as SCALERS
 from .scaling import Scaler, rolling_normalised
 from .windows import Samples, frame, gather, make_samples, with_scaler
@@ -413,17 +413,19 @@ def prove_scalers(case: Case, tick: Tick) -> Iterator[Verdict]:
     found = causal(partial(_rolled, names=names), table, case.whole, progress=tick)
     yield Verdict("scaler", "rolling", len(case.whole), tuple(found))
 
-# %% ../../nbs/30_samples.proofs.ipynb #48292c09
+# %% ../../nbs/30_samples.proofs.ipynb #87b8580f
 def prove_labels(case: Case, tick: Tick) -> Iterator[Verdict]:
     "Every label preset: nothing behind its decision, and nothing that is already known."
     ready = np.flatnonzero(depth(case.table["segment_id"]) >= LONGEST)
     asked = ready[np.linspace(0, len(ready) - 1, 100).astype(int)]
-    for name, rule in PRESETS.items():
-        rule = replace(rule, at_end="unknown")
-        judge = partial(label, interval=case.market.interval, rule=rule)
+    questions = PRESETS | {f"forward {aim}": Forward(aim) for aim in AIMS}
+    for name, rule in questions.items():
+        rule = replace(rule, at_end="unknown") if isinstance(rule, Rule) else rule
+        judge = partial(answers_to, interval=case.market.interval, question=rule)
         found = tried(case, judge, prove_label, horizon=rule.horizon, progress=tick)
         found += tuple(already_known(judge, case.table, asked, rule.horizon, tick))
-        yield Verdict("label", name, case.n_rows + len(asked), found, rule.warning)
+        warning = getattr(rule, "warning", "")
+        yield Verdict("label", name, case.n_rows + len(asked), found, warning)
 
 
 FORMS = {"plain": {}, "sentinel": {"form": "sentinel"}, "packed": {"packed": True}}
