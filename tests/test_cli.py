@@ -2,8 +2,12 @@
 
 import json
 import shutil
+import subprocess
+import sys
+import time
 
 import pytest
+from conftest import ROOT
 
 
 @pytest.mark.parametrize(
@@ -24,6 +28,9 @@ import pytest
         (["reproduce", "--profile", "full", "--data", "{here}/nowhere"], "is missing"),
         (["publish", "--data", "{here}/csv"], "holds neither manifest.json nor"),
         (["bench", "speed"], "a bench is one of"),
+        (["train"], "Missing option '--model'"),
+        (["train", "--model", "gru", "--epochs", "0"], "Invalid value for '--epochs'"),
+        (["train", "--model", "atention"], "no model is called 'atention'; did you mean"),
         (["audit"], "Missing option '--data'"),
         (["audit", "--data", "{here}/nowhere"], "is missing, expected a folder"),
         (["audit", "--data", "{here}/csv"], "holds neither manifest.json nor"),
@@ -105,7 +112,8 @@ def test_help_is_there_for_every_command(command):
     commands = [
         line.split()[0] for line in printed.split("Commands:")[1].splitlines() if line.strip()
     ]
-    assert {"simulate", "store", "reproduce", "publish", "verify", "bench"} <= set(commands)
+    assert {"simulate", "store", "reproduce", "publish", "verify"} <= set(commands)
+    assert {"bench", "train"} <= set(commands)
     for name in commands:
         code, printed, _ = command(name, "--help")
         assert code == 0 and printed.startswith(f"Usage: lstm-market {name}")
@@ -147,3 +155,65 @@ def test_audit_names_what_it_cannot_clean(command, tmp_path):
     ):
         code, printed, said = command("audit", "--data", tmp_path / "market", *arguments)
         assert code == 2 and words in said and said.count("\n") == 1 and not printed, said
+
+
+SMALL = ("train", "--model", "gru", "--length", 24, "--bars", 3000)
+
+
+def test_train_keeps_a_model_that_answers(tmp_path):
+    from lstm_market.book.cli import main  # noqa: F401
+    from lstm_market.book.console import run
+    from lstm_market.data.synth import simulate
+    from lstm_market.models.trained import TrainedModel
+
+    order = (*SMALL, "--epochs", 4, "--json")
+    folder, whole = tmp_path / "killed and resumed", tmp_path / "at once"
+    line = [sys.executable, "-m", "lstm_market.book.cli", *map(str, order), "--out", str(folder)]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(line, cwd=ROOT, **quiet) as killed:
+        while killed.poll() is None and not (folder / "checkpoint.npz").exists():
+            time.sleep(0.05)
+        killed.kill()
+    for place in (folder, whole):
+        code, printed, _ = run(*order, "--out", place)
+        told = json.loads(printed)
+        assert code == 0 and told["epochs"] == 4 and told["test"].endswith("not looked at")
+        assert [row["who"] for row in told["validation"]] == ["gru", "the share of yes"]
+        assert {"model.json", "history.png"} <= {path.name for path in place.iterdir()}
+    weights = [sorted(path.name for path in place.glob("weights-*")) for place in (folder, whole)]
+    assert weights[0] == weights[1] and len(weights[0]) == 1
+    answers = TrainedModel.load(folder).predict(simulate(40_000, 7).candles.tail(1_000))
+    assert answers["probability"].notna().sum() > 400
+
+
+def test_train_refuses_what_makes_no_sense(tmp_path):
+    from lstm_market.book.cli import main  # noqa: F401
+    from lstm_market.book.console import run
+    from lstm_market.models.studies import RECIPES
+
+    market, gru = tmp_path / "market", ("--model", "gru")
+    assert run("simulate", "--bars", 3000, "--out", market)[0] == 0
+    assert run(*SMALL, "--epochs", 1, "--out", tmp_path / "taught")[0] == 0
+    before = sorted(tmp_path.rglob("*"))
+    for arguments, words in (
+        (("--model", "atention"), "no model is called 'atention'; did you mean attention"),
+        ((*gru, "--target", "profit"), "a target is one of return, direction, close, published"),
+        ((*gru, "--target", "published", "--horizon", 5), "has its own horizon of 8 bars"),
+        ((*gru, "--target", "close"), "a close is asked of the tutorial alone"),
+        (("--model", "small", "--target", "return"), "a return takes a sequence model"),
+        (("--model", "small", "--assets", "A,B"), "looks at one instrument, not at 2"),
+        (("--model", "panel"), "a panel looks at several instruments, found 1"),
+        ((*gru, "--assets", "DOGE"), "expected one series of DOGE kline 15m"),
+        ((*gru, "--interval", "5m"), "expected one series of BTCUSDT kline 5m"),
+        ((*gru, "--interval", "soon"), "an interval is a count and one of m, h, d"),
+        ((*gru, "--bars", 500), "has 500 bars of 15m here; expected at least"),
+        ((*gru, "--data", tmp_path / "nowhere"), "is missing, expected a folder"),
+    ):
+        data = () if "--data" in arguments else ("--data", market)
+        code, printed, said = run("train", *arguments, *data, "--out", tmp_path / "new")
+        assert code == 2 and words in said and said.count("\n") == 1 and not printed, said
+    code, _, said = run(*SMALL, "--epochs", 2, "--out", tmp_path / "taught")
+    assert code == 2 and "belongs to another run: config.epochs is 1 there and 2 here" in said
+    assert sorted(tmp_path.rglob("*")) == before
+    code, printed, _ = run("train", "--help")
+    assert code == 0 and all(f"\n  {name}" in printed for name in RECIPES)

@@ -7,7 +7,7 @@ __all__ = ['SAMPLE_BARS', 'SAMPLE_SEED', 'USUAL_HORIZON', 'question_told', 'pres
            'Order', 'recipe_of', 'tables_for', 'Taught', 'teach', 'beside', 'history_figure', 'usage', 'summary',
            'taught_and_told']
 
-# %% ../../nbs/63_book.teach.ipynb #eda0ec60
+# %% ../../nbs/63_book.teach.ipynb #6c728cc0
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib import rc_context
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scipy.stats import spearmanr
 
 from .trials import market_from
@@ -224,44 +224,41 @@ def beside(
         for name, row in told.items()
     ]
 
-# %% ../../nbs/63_book.teach.ipynb #f8ce5cfb
-def _curve(axes: Axes, epochs: np.ndarray, values: Sequence, colour: str, label: str) -> None:
-    axes.plot(epochs, values, "o-", markersize=4, color=COLOURS[colour], label=label)
-
-
+# %% ../../nbs/63_book.teach.ipynb #46e29da7
 def history_figure(
     taught: Taught,  # a model
     rows: Sequence[Mapping],  # of `beside`
 ) -> Figure:
-    "How the model learnt, beside the simplest answer."
-    history, (_, simple, *_) = taught.model.history, rows
+    "How the model learnt, beside the simplest answers."
+    history, (_, *simple) = taught.model.history, rows
     ranks = "val_ic" if "val_ic" in history else "val_ap"
-    loss, rank = list(simple)[1:3]
+    loss, rank = list(rows[0])[1:3]
     epochs = np.arange(1, len(history["loss"]) + 1)
-    best = int(np.argmin(history["val_loss"]))
+    best = int(np.argmin(history["val_loss"])) + 1
+    titles = "Loss while teaching", f"Validation: {loss}", f"Validation: {rank}"
     with rc_context(STYLE):
-        figure = Figure(figsize=(10, 4), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        _curve(left, epochs, history["loss"], "context", "rows that teach")
-        _curve(left, epochs, history["val_loss"], "up", "rows that choose")
-        _curve(right, epochs, history[ranks], "up", "rows that choose")
-        left.set(xlabel="epoch", title=f"Loss ({loss.replace('_', ' ')})")
-        right.set(xlabel="epoch", title=rank.replace("_", " ").capitalize())
-        for axes, name in ((left, loss), (right, rank)):
-            axes.axhline(simple[name], color=COLOURS["down"], linestyle="--", label=simple["who"])
-            axes.axvline(best + 1, color="0.7", linewidth=1, zorder=0, label="best epoch")
-            axes.xaxis.get_major_locator().set_params(integer=True)
-        told = left.get_legend_handles_labels()
+        figure = Figure(figsize=(10, 3.8), layout="constrained")
+        panels = figure.subplots(1, 3)
+        for axes, name, title in zip(panels, ("loss", "val_loss", ranks), titles, strict=True):
+            axes.plot(epochs, history[name], "o-", markersize=4, label=taught.order.model)
+            axes.set(xlabel="epoch", title=title.replace("_", " "))
+            axes.axvline(best, color="0.7", linewidth=1, zorder=0, label="best epoch")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+        for axes, name in zip(panels[1:], (loss, rank), strict=True):
+            for row, colour, line in zip(simple, ("down", "good"), ("--", ":"), strict=False):
+                axes.axhline(row[name], color=COLOURS[colour], linestyle=line, label=row["who"])
+        told = panels[1].get_legend_handles_labels()
         figure.legend(*told, loc="outside lower center", ncols=len(told[0]))
         say_above(figure, _subject(taught))
     return figure
 
 
 def _subject(taught: Taught) -> str:
-    order, recipe = taught.order, taught.recipe
+    order, open_at = taught.order, taught.study.samples.open_at
     market = "simulated " * (order.data is None) + ", ".join(order.assets)
-    asked = question_told(recipe.question)
-    return f"{order.model}: {asked}; {market} {recipe.interval}, seed {order.seed}"
+    span = f"{open_at[0]:%Y-%m-%d} to {open_at[-1]:%Y-%m-%d}"
+    told = question_told(taught.recipe.question)
+    return f"{told}; {market} {taught.recipe.interval}, {span}; seed {order.seed}"
 
 # %% ../../nbs/63_book.teach.ipynb #8473022c
 def usage(
