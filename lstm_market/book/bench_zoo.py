@@ -136,7 +136,7 @@ def scoring_seconds(
     trained.score(study.samples, every)
     return time.perf_counter() - began, len(every)
 
-# %% ../../nbs/62_book.bench_zoo.ipynb #4a07fc1f
+# %% ../../nbs/62_book.bench_zoo.ipynb #496c509e
 def zoo_row(
     name: str,  # in `RECIPES`
     data: str | Path | None = None,  # a folder of data; none: a simulated market
@@ -155,14 +155,14 @@ def zoo_row(
     return {
         "model": name,
         "weights": model.count_params(),
-        "answers_a_second": round(dense),
-        "reference": "the same model by windows",
+        "a_second": round(dense),
+        "reference": "by windows",
         "reference_a_second": round(reference),
         "times_faster": round(dense / reference, 1),
         "score_seconds": round(seconds, 2),
         "windows": n_scored,
-        "peak_megabytes": round(peak),
-        "before_megabytes": round(before),
+        "peak_MB": round(peak),
+        "loaded_MB": round(before),
     }
 
 # %% ../../nbs/62_book.bench_zoo.ipynb #b4e8942f

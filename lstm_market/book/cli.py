@@ -178,7 +178,7 @@ def publish(
             stdout.print(f"wrote {path.relative_to(root)}")
     readme()
 
-# %% ../../nbs/65_book.cli.ipynb #a2aa87a6
+# %% ../../nbs/65_book.cli.ipynb #84a4fc80
 @app.command()
 def bench(
     names: Annotated[list[str] | None, typer.Argument(help="Which; all if none.")] = None,
@@ -214,7 +214,8 @@ def bench(
         return rows_of_judge()
 
     def zoo() -> Iterator[dict]:
-        from lstm_market.book.bench_zoo import rows_of_zoo
+        with _loading_quietly():
+            from lstm_market.book.bench_zoo import rows_of_zoo
 
         return rows_of_zoo(data)
 

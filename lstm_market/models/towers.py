@@ -363,7 +363,7 @@ def path_parts(
     layers = [convolution(n, (3, 3), f"sheet_{n}", rng, **same) for n in (8, 16)]
     return [*lstm_parts(spec, inputs, length, rng), Sheets(layers, "sheets")(sheet)]
 
-# %% ../../nbs/31_models.towers.ipynb #3a94455b
+# %% ../../nbs/31_models.towers.ipynb #cee0f0b8
 PARTS: dict[str, Callable] = {
     "lstm": lstm_parts,
     "mlp": mlp_parts,
@@ -394,7 +394,7 @@ def head(
     )
     return last(joined)
 
-
+# %% ../../nbs/31_models.towers.ipynb #acd3cf35
 def tower_output(
     spec: Spec,  # of the model
     inputs: dict,  # spot and derivs, (b, t, n)

@@ -86,7 +86,7 @@ def narrowed(
     parts = ("columns", "centre", "scale", "n_fitted")
     return replace(scaler, **{part: tuple(getattr(scaler, part)[i] for i in at) for part in parts})
 
-# %% ../../nbs/34_models.trained.ipynb #dc8fa65f
+# %% ../../nbs/34_models.trained.ipynb #554e2528
 @dataclass(frozen=True, eq=False)
 class TrainedModel:
     "A network and everything that it takes to use it."
@@ -108,8 +108,7 @@ class TrainedModel:
         if len(names) != sum(sizes.values()):
             raise ValueError(f"found {len(names)} features for a network of {sizes}")
         object.__setattr__(self, "features", names)
-        if self.scaler is not None:
-            object.__setattr__(self, "scaler", narrowed(self.scaler, names))
+        object.__setattr__(self, "scaler", self.scaler and narrowed(self.scaler, names))
 
     @property
     def names(self) -> dict[str, tuple[str, ...]]:
@@ -121,12 +120,9 @@ class TrainedModel:
     @property
     def others(self) -> tuple[str, ...]:
         "The other instruments whose features stand beside its own."
-        named = (name.partition(":") for name in self.features if ":" in name)
-        return tuple(dict.fromkeys(symbol for symbol, _, _ in named))
+        return tuple(dict.fromkeys(n.partition(":")[0] for n in self.features if ":" in n))
 
-    def score(
-        self, samples: Samples, rows: np.ndarray | None = None, answer: int = 0
-    ) -> np.ndarray:
+    def score(self, samples: Samples, rows: np.ndarray = None, answer: int = 0) -> np.ndarray:
         "The probability at each of `rows`; at every row, NaN where no window ends, without them."
         _refuse_other(self, samples)
         if rows is None:
@@ -143,14 +139,9 @@ class TrainedModel:
         how = {"shuffle": False, "labels": False, "inputs": tuple(self.names)}
         return answers(self.model, window_batches(samples, rows, 512, **how))[:, 0]
 
-    def predict(
-        self,
-        bars: pd.DataFrame | Mapping[str, pd.DataFrame],  # of one instrument, or by symbol
-        derivs: pd.DataFrame | None = None,  # by open time, as known at each close
-    ) -> pd.DataFrame:
+    def predict(self, bars: pd.DataFrame | Mapping, derivs: pd.DataFrame = None) -> pd.DataFrame:
         "The probability, or the number, at every bar of the grid from raw candles."
-        samples = samples_of(self, bars, derivs)
-        name = "value" if self.spec.value else "probability"
+        samples, name = samples_of(self, bars, derivs), ("probability", "value")[self.spec.value]
         return pd.DataFrame({name: self.score(samples)}, samples.open_at)
 
     def stream(self) -> "Stream":
@@ -189,14 +180,14 @@ def answers(
     parts = (model.predict_on_batch(batches[i][0]) for i in range(len(batches)))
     return np.concatenate([part[..., answer] for part in parts])
 
-# %% ../../nbs/34_models.trained.ipynb #ffaa65a7
+# %% ../../nbs/34_models.trained.ipynb #a40a7520
 def n_bars_needed(
     trained: TrainedModel,  # the model
 ) -> int:
     "How many bars lead to the first answer: the longest look-back, and a window."
     return LONGEST + trained.length - 1
 
-
+# %% ../../nbs/34_models.trained.ipynb #8dca88ac
 def own_names(
     names: Sequence[str],  # features, some of them of other instruments
 ) -> list[str]:  # of the registry
@@ -234,7 +225,7 @@ def columns_of(
     rests = [name for one in own for name in needs(REGISTRY[one].compute)]
     return [name for name in dict.fromkeys(rests) if name not in KINDS["kline"].names]
 
-
+# %% ../../nbs/34_models.trained.ipynb #4941e6ac
 def samples_of(
     trained: TrainedModel,  # the model
     bars: pd.DataFrame | Mapping[str, pd.DataFrame],  # raw candles; by symbol, its own first

@@ -118,7 +118,7 @@ class Given(keras.utils.PyDataset):
     def __getitem__(self, batch: int) -> tuple:
         return self.batches[batch]
 
-# %% ../../nbs/35_models.training.ipynb #134b6346
+# %% ../../nbs/35_models.training.ipynb #b7eebbb5
 def optimizer_of(
     config: Config,  # which, and how fast
     n_batches: int,  # in one epoch
@@ -152,9 +152,7 @@ def ready_model(
     return model
 
 
-def _take_over(
-    model: keras.Model, start: TrainedModel, spec: Spec, frozen: Sequence[str]
-) -> None:
+def _take_over(model: keras.Model, start: TrainedModel, spec: Spec, frozen: Sequence) -> None:
     if start.spec != spec:
         raise ValueError(f"expected a start of the same spec {spec}, found {start.spec}")
     model.set_weights(start.model.get_weights())

@@ -413,7 +413,7 @@ def prove_scalers(case: Case, tick: Tick) -> Iterator[Verdict]:
     found = causal(partial(_rolled, names=names), table, case.whole, progress=tick)
     yield Verdict("scaler", "rolling", len(case.whole), tuple(found))
 
-# %% ../../nbs/30_samples.proofs.ipynb #87b8580f
+# %% ../../nbs/30_samples.proofs.ipynb #c6cc84f4
 def prove_labels(case: Case, tick: Tick) -> Iterator[Verdict]:
     "Every label preset: nothing behind its decision, and nothing that is already known."
     ready = np.flatnonzero(depth(case.table["segment_id"]) >= LONGEST)
@@ -424,8 +424,7 @@ def prove_labels(case: Case, tick: Tick) -> Iterator[Verdict]:
         judge = partial(answers_to, interval=case.market.interval, question=rule)
         found = tried(case, judge, prove_label, horizon=rule.horizon, progress=tick)
         found += tuple(already_known(judge, case.table, asked, rule.horizon, tick))
-        warning = getattr(rule, "warning", "")
-        yield Verdict("label", name, case.n_rows + len(asked), found, warning)
+        yield Verdict("label", name, case.n_rows + len(asked), found, getattr(rule, "warning", ""))
 
 
 FORMS = {"plain": {}, "sentinel": {"form": "sentinel"}, "packed": {"packed": True}}
