@@ -1,4 +1,4 @@
-"The sequence models through the same doors as the towers: what is there they find, what is not they do not."
+"Sequence models through the doors of the towers: what is there they find, and nothing else."
 
 from dataclasses import replace
 from functools import cache

@@ -278,7 +278,7 @@ def joined(
     seen = {name: np.where(unknown, np.nan, states[name].to_numpy()[row]) for name in columns}
     return pd.DataFrame(seen, index=candles.index, copy=False)
 
-# %% ../../nbs/20_data.clean.ipynb #efac898a
+# %% ../../nbs/20_data.clean.ipynb #b8a7bd6c
 def coarser(
     bars: pd.DataFrame,  # candles, a bar table
     finer: Interval,  # their grid
@@ -288,7 +288,7 @@ def coarser(
     n_parts, left = divmod(interval.seconds, finer.seconds)
     if left or n_parts < 2:
         raise BarError(f"expected a multiple of {finer}, found {interval}")
-    groups = bars.resample(interval.offset)
+    groups = bars.resample(interval.offset, origin="epoch")
     first_last = {"open": "first", "high": "max", "low": "min", "close": "last"}
     how = {name: first_last.get(name, "sum") for name in bars.columns}
     whole = groups["close"].count() == n_parts

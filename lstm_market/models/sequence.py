@@ -154,9 +154,11 @@ def steps_output(
     states = gated(shaken(inputs["spot"], spec, rng), "spot", spec, rng)
     return answered(at_answers(states, "spot", length), spec, spec.n_answers, rng)
 
-# %% ../../nbs/32_models.sequence.ipynb #eb18d12b
+# %% ../../nbs/32_models.sequence.ipynb #8b58c1dc
 class PooledAttention(WindowAttention):
     "Heads of attention from a question that was learned to each window."
+
+    parts = ("key", "value")
 
     def build(self, shape: tuple) -> None:
         "Make the weights."
@@ -165,8 +167,8 @@ class PooledAttention(WindowAttention):
 
     def asked(self, steps: keras.KerasTensor) -> keras.KerasTensor:
         "The same question for every answer, (b, k, heads, units)."
-        own = super().asked(steps)
-        return own * 0 + self.question
+        some = ops.zeros_like(steps[:, self.length - 1 :, :1, None])
+        return some + self.question
 
 
 def attention_output(

@@ -305,7 +305,7 @@ for _name, _spec in sequence.SEQUENCES.items():
             _spec, "tutorial", "minmax", 30, "1h", Forward("close", 1), _plain, _words
         )
 
-# %% ../../nbs/38_models.studies.ipynb #e83b9c96
+# %% ../../nbs/38_models.studies.ipynb #8a7f4d15
 def asked_of(
     recipe: Recipe,  # the model
     question: str | Forward | None = None,  # another question; none: its own
@@ -318,8 +318,11 @@ def asked_of(
         raise ValueError(f"{spec.kind} says a probability; a {question.aim} takes a sequence model")
     if n_assets > 1 and type(spec) is Spec:
         raise ValueError(f"{spec.kind} looks at one instrument, not at {n_assets}")
-    if getattr(spec, "kind", "") == "panel" and n_assets < 2:
-        raise ValueError("a panel looks at several instruments, found 1; `assets` names them")
+    if getattr(spec, "assets", 1) > 1 and n_assets < 2:
+        raise ValueError("this model looks at several instruments, found 1; `assets` names them")
+    if n_assets > 1 and recipe.kind != "none":
+        told = f"{recipe.names} features, scaled {recipe.kind}"
+        raise ValueError(f"several instruments take features that need no scaler, not {told}")
     if isinstance(question, str) and question not in PRESETS:
         raise ValueError(f"a question is one of {', '.join(PRESETS)}; not {question!r}")
     if type(spec) is not Spec:
@@ -345,6 +348,8 @@ def study_for(
     raw = markets[first]
     if len(markets) > 1:
         panel = together(markets)
+        if split is not None and len(panel.samples[first].open_at) != len(raw.open_at):
+            raise ValueError(f"a split of {first} alone does not fit the grid of all instruments")
         raw, extra = side_by_side(panel, first), answers_beside(panel, first)
     split = by_fraction(raw.ends(), shares, raw.resolved, rule.horizon) if split is None else split
     taught = int(split.train[0]), int(split.train[-1]) + 1

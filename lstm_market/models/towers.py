@@ -218,9 +218,11 @@ def mlp_parts(
         parts.append(steps)
     return parts
 
-# %% ../../nbs/31_models.towers.ipynb #2e3e5086
+# %% ../../nbs/31_models.towers.ipynb #41d323bb
 class WindowAttention(keras.layers.Layer):
     "Heads of attention from each answer to its own window."
+
+    parts = ("ask", "key", "value")
 
     def __init__(self, length: int, n_heads: int, n_units: int, seed: int, name: str) -> None:
         super().__init__(name=name)
@@ -229,7 +231,7 @@ class WindowAttention(keras.layers.Layer):
     def build(self, shape: tuple) -> None:
         "Make the weights."
         rng, size = np.random.default_rng(self.seed), (shape[-1], self.n_heads * self.n_units)
-        for part in ("ask", "key", "value"):
+        for part in self.parts:
             first = keras.initializers.GlorotUniform(_seed(rng))
             setattr(self, part, self.add_weight(size, first, name=part))
         self.lag = self.add_weight((self.n_heads, self.length), "zeros", name="lag")

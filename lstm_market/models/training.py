@@ -118,7 +118,7 @@ class Given(keras.utils.PyDataset):
     def __getitem__(self, batch: int) -> tuple:
         return self.batches[batch]
 
-# %% ../../nbs/35_models.training.ipynb #b7eebbb5
+# %% ../../nbs/35_models.training.ipynb #e75c73a4
 def optimizer_of(
     config: Config,  # which, and how fast
     n_batches: int,  # in one epoch
@@ -144,7 +144,7 @@ def ready_model(
     n_spot, n_derivs = len(samples.spot_names), len(samples.derivs_names)
     model = build(spec, n_spot, n_derivs, samples.length, config.seed)
     if start is not None:
-        _take_over(model, start, spec, frozen)
+        _take_over(model, start, spec, samples, frozen)
     optimizer = optimizer_of(config, n_batches)
     optimizer.build(model.trainable_variables)
     loss = WantedValues() if spec.value else WantedAnswers()
@@ -152,9 +152,12 @@ def ready_model(
     return model
 
 
-def _take_over(model: keras.Model, start: TrainedModel, spec: Spec, frozen: Sequence) -> None:
-    if start.spec != spec:
-        raise ValueError(f"expected a start of the same spec {spec}, found {start.spec}")
+def _take_over(
+    model: keras.Model, start: TrainedModel, spec: Spec, samples: Samples, frozen: Sequence
+) -> None:
+    names = (*samples.spot_names, *samples.derivs_names)[: len(start.features)]
+    if (start.spec, start.features, start.length) != (spec, names, samples.length):
+        raise ValueError(f"expected a start of this spec, features and length, found {start.spec}")
     model.set_weights(start.model.get_weights())
     for begins in frozen:
         chosen = [layer for layer in model.layers if layer.name.startswith(begins)]
@@ -243,7 +246,7 @@ def _short(value: object) -> str:
     told = str(value)
     return told if len(told) <= 40 else f"{told[:12]}..."
 
-# %% ../../nbs/35_models.training.ipynb #e0ba3f3f
+# %% ../../nbs/35_models.training.ipynb #326dc188
 FILE = "checkpoint.npz"
 
 
@@ -264,11 +267,8 @@ def save_checkpoint(
     mark: dict,  # what the run is of
 ) -> None:
     "Write down all that is needed to go on."
-    groups = {
-        "model": _values(model.variables),
-        "optimizer": _values(model.optimizer.variables),
-        "best": best,
-    }
+    groups = {"model": _values(model.variables), "optimizer": _values(model.optimizer.variables)}
+    groups["best"] = best
     arrays = {f"{name}.{i}": a for name, group in groups.items() for i, a in enumerate(group)}
     told = json.dumps({"standing": asdict(standing), "mark": mark})
     with atomic_path(Path(folder) / FILE) as path, path.open("wb") as file:
@@ -369,7 +369,7 @@ def told_on(
 
         yield tell, part
 
-# %% ../../nbs/35_models.training.ipynb #8b9996db
+# %% ../../nbs/35_models.training.ipynb #9d1bc095
 def one_epoch(
     trained: TrainedModel,  # whose model learns
     samples: Samples,  # scaled
@@ -391,13 +391,12 @@ def one_epoch(
     loss = told.history["loss"][-1]
     if not np.isfinite(loss):
         raise ValueError(f"the loss is {loss} in epoch {epoch + 1}, is the rate {rate:g} too high?")
-    said, answer = trained.score(samples, split.val), samples.label[split.val]
-    seen = _judged(answer, said.astype(np.float64), trained.spec.value)
-    return {"loss": float(loss)} | seen | {"learning_rate": rate}
+    return {"loss": float(loss)} | _judged(trained, samples, split.val) | {"learning_rate": rate}
 
 
-def _judged(answer: np.ndarray, said: np.ndarray, value: bool) -> dict[str, float]:
-    if value:
+def _judged(trained: TrainedModel, samples: Samples, rows: np.ndarray) -> dict[str, float]:
+    answer, said = samples.label[rows], trained.score(samples, rows).astype(np.float64)
+    if trained.spec.value:
         still = np.ptp(said) == 0 or np.ptp(answer) == 0
         rank = 0.0 if still else float(spearmanr(answer, said).statistic)
         return {"val_loss": float(np.mean((answer - said) ** 2)), "val_ic": rank}
@@ -424,7 +423,7 @@ def board_of(
     board = keras.callbacks.TensorBoard(config.tensorboard, write_graph=False)
     return keras.callbacks.CallbackList([board], model=model)
 
-# %% ../../nbs/35_models.training.ipynb #a17a7b30
+# %% ../../nbs/35_models.training.ipynb #c9b9ede4
 def _begun(
     model: keras.Model,  # before it has learnt
     samples: Samples,  # which features there are
@@ -460,11 +459,12 @@ def train(
         raise ValueError("a model in a folder needs its `scaler`, for raw bars are scaled by it")
     n_batches = len(epoch_batches(samples, split.train, config))
     model = ready_model(samples, spec, config, n_batches, start, frozen)
-    mark = mark_of(samples, split, spec, config, extra, start, frozen)
-    best = _values(model.weights)
+    mark, best = mark_of(samples, split, spec, config, extra, start, frozen), _values(model.weights)
     trained, standing = _begun(model, samples, spec, config, mark, about), Standing()
     if folder is not None:
         standing, best = load_checkpoint(folder, model, mark)
+    if start is not None and not standing.epoch:
+        standing = Standing(best_loss=_judged(trained, samples, split.val)["val_loss"])
     board = board_of(config, model)
     board.on_train_begin()
     with told_on(progress, config.epochs) as (tell, part):

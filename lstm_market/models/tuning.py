@@ -134,7 +134,7 @@ def without_test(
     split = Split(split.train, split.val, np.empty(0, np.int64))
     return replace(study, samples=blind, split=split)
 
-# %% ../../nbs/39_models.tuning.ipynb #a902f86b
+# %% ../../nbs/39_models.tuning.ipynb #61995fc6
 def tried(
     trial: optuna.trial.Trial,  # whose settings these are
     study: Study,  # of `without_test`
@@ -157,7 +157,8 @@ def tried(
     told |= {"spec": asdict(spec), "config": asdict(config), "length": samples.length}
     told["n_weights"] = int(ready_model(samples, spec, config, 1).count_params())
     try:
-        train(samples, study.split, spec, config, progress=listen)
+        about = {"scaler": study.scaler, "rule": study.rule, "interval": study.interval}
+        train(samples, study.split, spec, config, progress=listen, **about)
     finally:
         rows = list(heard[-1].history)
         best = min(rows, key=lambda row: row["val_loss"], default={})
@@ -206,7 +207,7 @@ def opened(
         finally:
             optuna.logging.set_verbosity(before)
 
-# %% ../../nbs/39_models.tuning.ipynb #3f6f3abe
+# %% ../../nbs/39_models.tuning.ipynb #5667af64
 def _ended(search: optuna.study.Study) -> list[optuna.trial.FrozenTrial]:
     whole = [trial for trial in search.trials if trial.state.is_finished()]
     return [t for t in whole if t.state.name != "FAIL" or "refused" in t.user_attrs]
@@ -214,7 +215,7 @@ def _ended(search: optuna.study.Study) -> list[optuna.trial.FrozenTrial]:
 
 def _sampler(seed: int, number: int) -> optuna.samplers.TPESampler:
     chance = np.random.SeedSequence([seed, number]).generate_state(1)[0]
-    return optuna.samplers.TPESampler(seed=int(chance))
+    return optuna.samplers.TPESampler(n_startup_trials=5, seed=int(chance))
 
 
 def _next_trial(
