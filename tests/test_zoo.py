@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
 from lstm_market.data.bars import Interval
-from lstm_market.data.clean import clean
+from lstm_market.data.clean import clean, coarser
 from lstm_market.data.synth import simulate
 from lstm_market.models.sequence import SEQUENCES
 from lstm_market.models.studies import RECIPES, asked_of, study_for
@@ -107,3 +107,29 @@ def test_the_tutorial_learns_a_wave_and_no_random_walk():
         last, after = study.samples.spot[test, 0], study.samples.label[test]
         found[name] = spearmanr(model.score(study.samples, test) - last, after - last).statistic
     assert found["wave"] > 0.6 and abs(found["walk"]) < 0.12, found
+
+
+def test_another_instruments_future_changes_nothing():
+    tables, cut = {"ONE": cleaned(0.0), "TWO": cleaned(0.0, 4)}, 6_000
+    recipe = asked_of(RECIPES["panel"], Forward("return", 5), 2)
+    study, extra = study_for(recipe, tables, QUARTER)
+    other = tables["TWO"].copy()
+    prices = ["open", "high", "low", "close"]
+    other.loc[other.index[cut + 1 :], prices] *= 7.0
+    moved, beside = study_for(recipe, tables | {"TWO": other}, QUARTER)
+    np.testing.assert_array_equal(study.samples.spot[: cut + 1], moved.samples.spot[: cut + 1])
+    np.testing.assert_array_equal(extra[: cut - 4], beside[: cut - 4])
+    assert (study.samples.spot[cut + 1 :] != moved.samples.spot[cut + 1 :]).any()
+    assert not np.array_equal(extra[cut - 4 :], beside[cut - 4 :], equal_nan=True)
+    assert study.split.val[0] - study.split.train[-1] > recipe.question.horizon
+
+
+def test_hours_know_their_own_quarters_only():
+    quarters = simulate(2_000, 3).candles
+    cut = len(quarters) // 2
+    wild = quarters.copy()
+    wild.iloc[cut:] *= 3.0
+    one, other = (coarser(each, QUARTER, Interval("1h")) for each in (quarters, wild))
+    before = one.index + pd.Timedelta("1h") <= quarters.index[cut]
+    pd.testing.assert_frame_equal(one[before], other[before])
+    assert (one[~before]["close"] != other[~before]["close"]).all() and before.sum() > 100

@@ -136,13 +136,13 @@ def scoring_seconds(
     trained.score(study.samples, every)
     return time.perf_counter() - began, len(every)
 
-# %% ../../nbs/62_book.bench_zoo.ipynb #496c509e
+# %% ../../nbs/62_book.bench_zoo.ipynb #3faa6d90
 def zoo_row(
     name: str,  # in `RECIPES`
     data: str | Path | None = None,  # a folder of data; none: a simulated market
     n_bars: int = N_TAUGHT,  # of a market
     n_answers: int = 24_000,  # of an epoch, at most
-    n_windows: int = 1_024,  # a pass of the reference
+    n_windows: int = 4_096,  # a pass of the reference
 ) -> dict[str, object]:
     "Everything about one model."
     subject = subject_of(name, data and Path(data), n_bars)
