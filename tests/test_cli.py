@@ -202,7 +202,7 @@ def test_train_refuses_what_makes_no_sense(tmp_path):
         ((*gru, "--target", "close"), "a close is asked of the tutorial alone"),
         (("--model", "small", "--target", "return"), "a return takes a sequence model"),
         (("--model", "small", "--assets", "A,B"), "looks at one instrument, not at 2"),
-        (("--model", "panel"), "a panel looks at several instruments, found 1"),
+        (("--model", "panel"), "this model looks at several instruments, found 1"),
         ((*gru, "--assets", "DOGE"), "expected one series of DOGE kline 15m"),
         ((*gru, "--interval", "5m"), "expected one series of BTCUSDT kline 5m"),
         ((*gru, "--interval", "soon"), "an interval is a count and one of m, h, d"),
